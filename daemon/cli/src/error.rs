@@ -65,43 +65,6 @@ impl Failure {
     }
 }
 
-/// Replaces names of MCP tools by verbs: agents call tools, people type verbs.
-pub fn typed(next: &str) -> String {
-    const TOOLS: [(&str, &str); 9] = [
-        (", or the tool job without an id,", ""),
-        (", or the tool access,", ""),
-        ("call access", "run 'remit access'"),
-        (
-            "call run with the name",
-            "use 'remit run --name' with the name",
-        ),
-        (
-            "call change with the name",
-            "use 'remit change' with the name",
-        ),
-        ("call change again", "run 'remit change' again"),
-        (
-            "change {\"argv\": […], \"reason\": …}",
-            "'remit change -m WHY -- PROGRAM...'",
-        ),
-        ("plan {\"argv\": […]}", "'remit plan -- PROGRAM...'"),
-        (
-            "change {\"plan_id\": …, \"then\": [\"service.reload unit=…\"]}",
-            "'remit change --plan ID -m WHY --then \"service.reload unit=UNIT\"'",
-        ),
-    ];
-    TOOLS.iter().fold(next.to_owned(), |next, (tool, verb)| {
-        next.replace(tool, verb)
-    })
-}
-
-pub fn in_our_words(refusal: &Refusal) -> Refusal {
-    Refusal {
-        next: refusal.next.as_deref().map(typed),
-        ..refusal.clone()
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit(u8);
 

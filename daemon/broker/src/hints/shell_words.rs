@@ -1,7 +1,7 @@
 //! Finds what in an argv only a shell reads: its own words, several words in one, operators and patterns. Pure. What is
 //! kept of an argv is bounded, and no note decides anything.
 
-use remit_common::text;
+use remit_common::{builtin, text};
 use remit_wire::outcome::{Ending, State};
 
 use crate::hints::answer::named;
@@ -175,9 +175,17 @@ fn call(name: &str, changes: bool, argv: &[&[u8]]) -> String {
         let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || signs.contains(&byte);
         !text.is_empty() && text.bytes().all(is_sign)
     };
+    // A single word after the name is most likely the unit.
+    let first = builtin::find(name).ok().filter(|_| argv.len() == 2);
+    let first = first.and_then(|command| {
+        let mut args = command.args.iter().map(|arg| arg.name);
+        args.find(|name| matches!(*name, "unit" | "pattern"))
+    });
     let args = argv.iter().skip(1).take(SHOWN).map(|arg| {
         let arg = text::line(arg, WORD);
-        let (key, value) = arg.split_once('=')?;
+        let is_option = arg.starts_with('-');
+        let bare = first.filter(|_| !is_option).map(|key| (key, &*arg));
+        let (key, value) = arg.split_once('=').or(bare)?;
         let fits = is_plain(key, b"_") && is_plain(value, b"-_.@:/+,%");
         fits.then(|| format!("\"{key}\": \"{value}\""))
     });
@@ -241,6 +249,25 @@ mod tests {
                 Some(
                     "service.status is a command of remit, no program: run {\"name\": \"service.status\", \
                      \"args\": {\"unit\": \"nginx.service\"}}",
+                ),
+            ),
+            (
+                &["service.status", "nginx"],
+                Some(
+                    "service.status is a command of remit, no program: run {\"name\": \"service.status\", \
+                     \"args\": {\"unit\": \"nginx\"}}",
+                ),
+            ),
+            (
+                &["service.status", "--all"],
+                Some(
+                    "service.status is a command of remit, no program: run {\"name\": \"service.status\"}",
+                ),
+            ),
+            (
+                &["service.status", "nginx", "ssh"],
+                Some(
+                    "service.status is a command of remit, no program: run {\"name\": \"service.status\"}",
                 ),
             ),
             (

@@ -10,7 +10,7 @@ use remit_wire::client::ClientError;
 use serde_json::{Deserializer, Value, json};
 
 use super::output::{self, Form};
-use crate::error::{self, Exit, Failure, in_our_words};
+use crate::error::{Exit, Failure};
 
 impl Failure {
     /// Prints how to watch `job`, if an error leaves its fate unknown.
@@ -203,7 +203,44 @@ fn client(error: &ClientError) -> (Exit, Refusal) {
 
 const TOOLS: [&str; 3] = ["run ", "change ", "host "];
 
-/// Returns the sentence with each tool call, such as `run {"argv": ["id"]}`, replaced by a line that can be typed.
+/// What is said of MCP tools in other words than calls, and what people type instead. A text that has another one is before it.
+const WORDS: [(&str, &str); 16] = [
+    (", or the tool job without an id,", ""),
+    (", or the tool access with the name,", ""),
+    (", or the tool access,", ""),
+    ("the tool access", "'remit access'"),
+    ("call access", "run 'remit access'"),
+    ("access without a name", "'remit access'"),
+    (
+        "call run with the name",
+        "use 'remit run --name' with the name",
+    ),
+    (
+        "call change with the name",
+        "use 'remit change' with the name",
+    ),
+    ("call change again", "run 'remit change' again"),
+    ("the tool host (section ports)", "'remit host ports'"),
+    (
+        "the tool host (sections os, users, units, network)",
+        "'remit host os users units network'",
+    ),
+    ("job_stop", "'remit stop'"),
+    // It follows.
+    ("with the rule in lift", "with the rule below"),
+    (
+        "change {\"argv\": […], \"reason\": …}",
+        "'remit change -m WHY -- PROGRAM...'",
+    ),
+    ("plan {\"argv\": […]}", "'remit plan -- PROGRAM...'"),
+    (
+        "change {\"plan_id\": …, \"then\": [\"service.reload unit=…\"]}",
+        "'remit change --plan ID -m WHY --then \"service.reload unit=UNIT\"'",
+    ),
+];
+
+/// Returns the sentence in words that people type: agents call tools. Each call, such as `run {"argv": ["id"]}`, becomes a
+/// line.
 pub fn typed(sentence: &str) -> String {
     let (mut typed, mut rest) = (String::new(), sentence);
     while let Some((before, tool, call, after)) = first_call(rest) {
@@ -214,7 +251,17 @@ pub fn typed(sentence: &str) -> String {
         }
         rest = after;
     }
-    error::typed(&(typed + rest))
+    let typed = typed + rest;
+    WORDS
+        .iter()
+        .fold(typed, |typed, (tool, verb)| typed.replace(tool, verb))
+}
+
+fn in_our_words(refusal: &Refusal) -> Refusal {
+    Refusal {
+        next: refusal.next.as_deref().map(typed),
+        ..refusal.clone()
+    }
 }
 
 fn first_call(text: &str) -> Option<(&str, &'static str, Value, &str)> {
@@ -324,6 +371,35 @@ mod tests {
             (
                 "have it follow: change {\"plan_id\": …, \"then\": [\"service.reload unit=…\"]}",
                 "have it follow: 'remit change --plan ID -m WHY --then \"service.reload unit=UNIT\"'",
+            ),
+            // Texts of remit-broker and remit-policy.
+            (
+                "a job of yours: job_stop; a service: call access",
+                "a job of yours: 'remit stop'; a service: run 'remit access'",
+            ),
+            (
+                "`ss -ltnpe` shows uid and cgroup of each socket, and the tool host (section ports) names the unit",
+                "`ss -ltnpe` shows uid and cgroup of each socket, and 'remit host ports' names the unit",
+            ),
+            (
+                "the tool host (sections os, users, units, network) and journalctl have much of it",
+                "'remit host os users units network' and journalctl have much of it",
+            ),
+            (
+                "whatever the message says: the tool access shows what is granted",
+                "whatever the message says: 'remit access' shows what is granted",
+            ),
+            (
+                "`remit access --name NAME`, or the tool access with the name, explains it",
+                "`remit access --name NAME` explains it",
+            ),
+            (
+                "access without a name shows in grants whether you may use it",
+                "'remit access' shows in grants whether you may use it",
+            ),
+            (
+                "an administrator can grant it, with the rule in lift",
+                "an administrator can grant it, with the rule below",
             ),
             ("nothing", "nothing"),
         ] {

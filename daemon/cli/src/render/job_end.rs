@@ -6,7 +6,6 @@ use remit_common::denial::Denial;
 use remit_common::refusal::Code;
 use remit_wire::outcome::{ApprovalView, DENIED_BY, FollowUp, JobReport, State};
 
-use crate::error;
 use crate::render::untrusted_columns::Page;
 use crate::render::{failure, output, units};
 
@@ -213,7 +212,7 @@ fn tell(report: &JobReport, ending: Option<String>) {
         .as_ref()
         .and_then(|ending| ending.next.as_deref());
     if let Some(next) = next {
-        output::note(&format!("what to do next: {}", error::typed(next)));
+        output::note(&format!("what to do next: {}", failure::typed(next)));
     }
     if let Some(doubt) = Ended::from(report).doubt() {
         output::note(doubt);

@@ -9,7 +9,9 @@ use crate::fake::{Answer, Fake, ended, exited, job, paged, running, squeezed};
 
 #[test]
 fn only_job_wait_exits_with_job_status() {
-    let fake = Fake::job(exited(7, b"ab\n", b""));
+    let mut report = exited(7, b"ab\n", b"");
+    report.notes = vec!["it was meant: run {\"argv\": [\"df\"]}".into()];
+    let fake = Fake::job(report);
     let said = fake.output(&["job", &job()]);
     assert_eq!(said.status, Some(0));
     let lines = squeezed(said.text());
@@ -24,6 +26,7 @@ fn only_job_wait_exits_with_job_status() {
         "ended 2026-11-20 08:25:50 UTC",
         "profile read",
         "layers uid, mounts",
+        "note it was meant: 'remit run -- df'",
     ] {
         assert!(lines.iter().any(|is| is == line), "'{line}' in {lines:#?}");
     }

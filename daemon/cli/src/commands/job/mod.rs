@@ -21,10 +21,10 @@ use crate::client::admin_socket;
 use crate::client::ctrl_c::Interrupt;
 use crate::client::follow::{self, Streams};
 use crate::client::user_socket::{self, Daemon};
-use crate::error::{self, Exit, Failure};
+use crate::error::{Exit, Failure};
 use crate::render::job_end::{self, Ended, refused};
 use crate::render::output::{self, Context, Form, Sink};
-use crate::render::{table, units};
+use crate::render::{failure, table, units};
 
 /// Shows the job or its output. With `--wait` or `--follow` the exit status is the job's.
 pub fn job(context: &Context, args: &JobArgs) -> Result<Exit, Failure> {
@@ -277,7 +277,7 @@ pub fn summary(report: &JobReport) -> String {
         .as_ref()
         .and_then(|ending| ending.next.as_ref())
     {
-        fact("next", &error::typed(next));
+        fact("next", &failure::typed(next));
     }
     fact("stdout", &size(&report.stdout));
     fact("stderr", &size(&report.stderr));
@@ -293,7 +293,7 @@ pub fn summary(report: &JobReport) -> String {
         }
     }
     for note in &report.notes {
-        fact("note", note);
+        fact("note", &failure::typed(note));
     }
     lines
 }
