@@ -20,6 +20,7 @@ pub struct Ended<'a> {
     code: Option<Code>,
     /// True if the end of all its processes was verified; `None` while the job lives.
     gone: Option<bool>,
+    has_run: bool,
 }
 
 impl<'a> From<&'a JobReport> for Ended<'a> {
@@ -32,6 +33,8 @@ impl<'a> From<&'a JobReport> for Ended<'a> {
             cause: ending.map_or("", |ending| &ending.cause),
             code: ending.and_then(|ending| ending.code),
             gone: ending.map(|ending| ending.kill_verified),
+            has_run: report.enforced.is_some()
+                || has_run(report.state, ending.map_or(0, |ending| ending.runtime_ms)),
         }
     }
 }
@@ -54,7 +57,23 @@ impl<'a> From<&'a AnyJob> for Ended<'a> {
                 }
             }),
             gone: job.kill_verified,
+            has_run: has_run(job.state, job.runtime_ms),
         }
+    }
+}
+
+/// After a crash of the daemon the time of a job that ran is not known.
+fn has_run(state: State, runtime_ms: u64) -> bool {
+    match state {
+        State::AwaitingApproval | State::Queued | State::Denied | State::Expired => false,
+        State::Cancelled | State::NotStarted => runtime_ms > 0,
+        State::Running
+        | State::Exited
+        | State::Signalled
+        | State::TimedOut
+        | State::OomKilled
+        | State::OutputLimit
+        | State::Interrupted => true,
     }
 }
 
@@ -102,17 +121,20 @@ impl Ended<'_> {
         })
     }
 
-    /// As `sentence`, with the exit status and the verified end of its processes.
+    /// As `sentence`, with the exit status and, if the job has run, the verified end of its processes.
     pub fn account(self) -> String {
         let sentence = self.sentence().unwrap_or_else(|| match self.exit {
             Some(exit) => format!("the job exited by itself with status {exit}"),
             None => "the job ended by itself".to_owned(),
         });
-        match self.gone {
-            Some(true) if self.code.is_some() => sentence,
-            Some(true) => format!("{sentence}; every process of it is gone, verified"),
-            Some(false) | None => sentence,
+        match self.is_verified() && self.code.is_none() {
+            true => format!("{sentence}; every process of it is gone, verified"),
+            false => sentence,
         }
+    }
+
+    pub fn is_verified(self) -> bool {
+        self.has_run && self.gone == Some(true)
     }
 
     /// Returns a warning if the job ended and the end of all its processes is not verified.
@@ -263,7 +285,11 @@ pub fn sentence(job: &AnyJob) -> String {
 
 pub fn page(job: &AnyJob) -> Page {
     let mut page = Page::default();
-    page.line(&format!("request {}", job.job));
+    let what = match job.state {
+        State::AwaitingApproval | State::Denied | State::Expired => "request",
+        _ => "job",
+    };
+    page.line(&format!("{what} {}", job.job));
     page.line("");
     page.value("who", &format!("{} (uid {})", job.user, job.uid));
     page.value("command", &job.command);

@@ -1380,6 +1380,10 @@ fn n06_show_tells_end_of_decided_request() {
             "{said:?}"
         );
         let page = said.text().to_owned();
+        let has_run = state == State::Exited;
+        let title = format!("{} {}\n", if has_run { "job" } else { "request" }, job());
+        assert!(page.starts_with(&title), "{page}");
+        assert_eq!(page.contains("verified"), has_run, "{page}");
         assert!(
             page.contains(&format!("\n  state       : {word}\n")),
             "{page}"

@@ -267,10 +267,11 @@ pub fn summary(report: &JobReport) -> String {
             fact("cpu time", &units::duration(ending.cpu_usec / 1000));
             fact("peak memory", &units::bytes(ending.memory_peak));
         }
-        fact(
-            "processes",
-            Ended::from(report).doubt().unwrap_or("all gone, verified"),
-        );
+        let ended = Ended::from(report);
+        let verified = ended.is_verified().then_some("all gone, verified");
+        if let Some(processes) = ended.doubt().or(verified) {
+            fact("processes", processes);
+        }
     }
     if let Some(next) = report
         .ending
