@@ -5,8 +5,8 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use clap::CommandFactory;
 use clap::error::ErrorKind;
+use clap::{ArgMatches, CommandFactory};
 use remit_common::behalf::Behalf;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{builtin, caps, text, traceparent};
@@ -16,7 +16,22 @@ use crate::args::{CallArgs, Cli, Secret};
 use crate::error::Failure;
 
 pub fn usage(why: &str) -> Failure {
-    Failure::Usage(Cli::command().error(ErrorKind::ValueValidation, why))
+    misuse(ErrorKind::ValueValidation, why)
+}
+
+/// Returns an error with the usage of the verb in the command line, as clap's own errors have it.
+fn misuse(kind: ErrorKind, why: &str) -> Failure {
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(std::env::args_os());
+    let mut rest = matches.as_ref().ok().and_then(ArgMatches::subcommand);
+    while let Some((verb, matches)) = rest {
+        let Some(found) = command.find_subcommand(verb).cloned() else {
+            break;
+        };
+        command = found;
+        rest = matches.subcommand();
+    }
+    Failure::Usage(command.error(kind, why))
 }
 
 pub fn claimed_trace() -> Option<String> {
@@ -30,7 +45,7 @@ pub fn claimed_behalf() -> Option<Behalf> {
 
 pub fn conflict(one: &str, other: &str) -> Failure {
     let why = format!("standard input cannot be both {one} and {other}");
-    Failure::Usage(Cli::command().error(ErrorKind::ArgumentConflict, why))
+    misuse(ErrorKind::ArgumentConflict, &why)
 }
 
 pub fn file_of(what: &str, file: &Path, cap: usize) -> Result<Bytes, Failure> {

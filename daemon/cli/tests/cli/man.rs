@@ -268,16 +268,23 @@ fn help_and_version_go_to_stdout() {
 
 #[test]
 fn usage_is_64_on_stderr() {
-    for args in [
-        &[][..],
-        &["rnu"],
-        &["run"],
-        &["run", "--nope", "x"],
-        &["policy"],
+    for (args, usage) in [
+        (&[][..], "[OPTIONS] <COMMAND>"),
+        (&["rnu"], "[OPTIONS] <COMMAND>"),
+        (&["run"], "run "),
+        (&["run", "--nope", "x"], "run "),
+        (&["policy"], "policy "),
+        // These are found after clap.
+        (&["run", "--name", "service.status", "ssh"], "run "),
+        (
+            &["--json", "plan", "--remove", "/a", "--remove", "/a"],
+            "plan ",
+        ),
     ] {
         let said = said(args);
         assert_eq!((said.status, said.text()), (Some(64), ""), "{args:?}");
-        assert!(said.stderr.contains("Usage: remit"), "{args:?} {said:?}");
+        let usage = format!("Usage: remit {usage}");
+        assert!(said.stderr.contains(&usage), "{args:?} {said:?}");
     }
 }
 
