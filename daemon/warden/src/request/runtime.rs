@@ -27,6 +27,18 @@ enum RuntimeSource {
     Most,
 }
 
+impl RuntimeSource {
+    fn in_words(&self) -> String {
+        match self {
+            Self::Caller => "max_runtime_s".to_owned(),
+            Self::Command(name) => format!("limit of command '{name}'"),
+            Self::Profile(name) => format!("limit of profile '{name}'"),
+            Self::Default => "limits.runtime_s of remit.toml".to_owned(),
+            Self::Most => "limits.max_runtime_s of remit.toml".to_owned(),
+        }
+    }
+}
+
 impl Runtime {
     /// Applies the command's limit before the profile's. Neither exceeds `limits.max_runtime_s`. A caller may ask for less.
     /// Errors: `invalid_args`: the caller asks for 0 seconds, or for more than the limit.
@@ -56,8 +68,12 @@ impl Runtime {
         let (seconds, source) = match (asked, default) {
             (None, Some(default)) => default,
             (Some(seconds), _) if !(1..=most).contains(&seconds) => {
-                let text = format!("max_runtime_s is {seconds}, but must be 1 to {most}");
-                return Err(Refusal::new(Code::InvalidArgs, text).object("max_runtime_s"));
+                let text = format!(
+                    "a time limit of {seconds} s was asked for, but it must be 1 s to {most} s ({})",
+                    source.in_words()
+                );
+                let refusal = Refusal::new(Code::InvalidArgs, text).object("max_runtime_s");
+                return Err(refusal.next("ask for less time, or leave it out"));
             }
             (Some(seconds), _) if seconds < most => (seconds, RuntimeSource::Caller),
             (Some(_), _) | (None, None) => (most, source),
@@ -70,13 +86,7 @@ impl Runtime {
     }
 
     pub fn source(&self) -> String {
-        match &self.source {
-            RuntimeSource::Caller => "max_runtime_s".to_owned(),
-            RuntimeSource::Command(name) => format!("limit of command '{name}'"),
-            RuntimeSource::Profile(name) => format!("limit of profile '{name}'"),
-            RuntimeSource::Default => "limits.runtime_s of remit.toml".to_owned(),
-            RuntimeSource::Most => "limits.max_runtime_s of remit.toml".to_owned(),
-        }
+        self.source.in_words()
     }
 
     /// Returns the usual seconds if the caller asked for another number.
@@ -157,13 +167,18 @@ mod tests {
         check(Some("a.own"), "", None, of_command);
         check(Some("a.own"), "", Some(30), of_command);
         check(Some("a.own"), "", Some(29), "29 s (max_runtime_s)");
-        let refused = "max_runtime_s is 31, but must be 1 to 30";
+        let refused = "a time limit of 31 s was asked for, but it must be 1 s to 30 s (limit of command 'a.own')";
         check(Some("a.own"), "", Some(31), refused);
         let of_profile = "20 s (limit of profile 'short')";
         check(Some("a.none"), "", None, of_profile);
         check(None, "short", None, of_profile);
-        let refused = "max_runtime_s is 0, but must be 1 to 20";
+        let refused = "a time limit of 0 s was asked for, but it must be 1 s to 20 s (limit of profile 'short')";
         check(None, "short", Some(0), refused);
+        let refused = format!(
+            "a time limit of {} s was asked for, but it must be 1 s to {most}",
+            u32::MAX
+        );
+        check(None, "long", Some(u32::MAX), &refused);
         // A limit above `limits.max_runtime_s` is not reported as the cause.
         check(Some("a.long"), "", None, most);
         check(None, "long", Some(60), "60 s (max_runtime_s)");
