@@ -203,17 +203,24 @@ fn check_finds_the_keys_of_a_relative_directory() {
     let policy = Configuration::new("");
     let (above, name) = (policy.dir().parent().unwrap(), policy.dir().file_name());
     let name = name.unwrap().to_str().unwrap();
-    for other in ["--any-owner", "--elsewhere"] {
+    // A shadow policy has the keys of the directory above it.
+    let shadow = format!("{name}/shadow");
+    fs::create_dir_all(above.join(&shadow).join("policy.d")).unwrap();
+    for (other, config) in [
+        ("--any-owner", name),
+        ("--elsewhere", name),
+        ("--any-owner", &shadow),
+    ] {
         let checked = || {
             let args = ["policy", "check", other, "--vendor", "/nonexistent"];
             let mut command = remit(Path::new("/nonexistent"), &args);
-            command.args(["--config", name]).current_dir(above);
+            command.args(["--config", config]).current_dir(above);
             Said::from(command.output().unwrap())
         };
         fs::write(policy.dir().join("approvers"), "# nobody yet\n").unwrap();
         let good = checked();
         assert_eq!(good.status, Some(0), "{other}: {good:?}");
-        assert!(good.text().starts_with("the policy loads: "), "{good:?}");
+        assert!(good.text().contains("the policy loads: "), "{good:?}");
         fs::write(policy.dir().join("approvers"), "ann ssh-rsa AAAA\n").unwrap();
         let bad = checked();
         assert_eq!(bad.status, Some(1), "{other}: {bad:?}");

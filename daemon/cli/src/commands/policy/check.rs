@@ -45,7 +45,7 @@ pub fn check(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
     }
     let loaded = loaded.filter(|_| errors(&found) == 0);
     // The daemon loads the policy without them, and then accepts no signature.
-    let keys = approver_keys::faults(&config, owners);
+    let keys = approver_keys::faults(files::settings_directory(&config), owners);
     let has_faults = !keys.is_empty();
     found.extend(keys);
     match context.form {
