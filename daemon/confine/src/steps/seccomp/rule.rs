@@ -53,7 +53,7 @@ pub(super) enum Want {
 
 #[derive(Debug)]
 pub(super) struct Group {
-    #[expect(dead_code, reason = "for readers of the table")]
+    #[cfg_attr(not(test), expect(dead_code, reason = "for readers of the table"))]
     pub(super) why: &'static str,
     pub(super) layer: Option<Layer>,
     pub(super) rule: Rule,
