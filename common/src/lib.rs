@@ -68,9 +68,17 @@ pub mod builtin;
 pub mod calendar;
 pub mod capability;
 pub mod caps;
-pub mod cgroup;
 pub mod changed;
-pub mod cron;
+pub mod cron {
+    //! Where cron(8) looks.
+
+    /// Directories of the tables that crontab(1) installs: of Debian, of openSUSE and of others.
+    pub const SPOOLS: [&str; 3] = [
+        "/var/spool/cron/crontabs",
+        "/var/spool/cron/tabs",
+        "/var/spool/cron",
+    ];
+}
 pub mod escape;
 pub mod hex;
 
@@ -167,13 +175,11 @@ pub mod marks;
 pub mod names;
 pub mod outcome;
 pub mod pack;
-pub mod path_word;
 pub mod prove;
 pub mod refusal;
 pub mod service;
 pub mod signed;
 pub mod span;
-pub mod spelling;
 pub mod text;
 pub mod traceparent {
     //! Filter for claimed traces (W3C Trace Context, version 00). A claim proves nothing about the caller. A claim is

@@ -1,6 +1,4 @@
-//! Characters that change how others are shown: marks, and letters that run from right to left, and how they are escaped. Pure.
-
-use crate::text;
+//! Marks: characters that change how others are shown. Pure.
 
 /// Returns true for characters of general category M, which are drawn onto the character before them.
 #[must_use]
@@ -8,28 +6,6 @@ pub fn is_mark(c: char) -> bool {
     let c = u32::from(c);
     let at = MARKS.partition_point(|(_, last)| *last < c);
     MARKS.get(at).is_some_and(|(first, _)| *first <= c)
-}
-
-/// Returns true for letters of class R or AL (UAX 9), as Hebrew: they order digits and signs without a control.
-#[must_use]
-pub const fn is_right_to_left(c: char) -> bool {
-    matches!(c,
-        '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}'
-        | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}')
-}
-
-/// Escapes letters that may be shown in another order, control, invisible and combining characters, and every space other
-/// than U+0020.
-#[must_use]
-pub fn ordered_piece(c: char) -> String {
-    match c {
-        '\n' => "\\n".to_owned(),
-        '\t' => "\\t".to_owned(),
-        c if is_mark(c) || is_right_to_left(c) || (c != ' ' && c.is_whitespace()) => {
-            c.escape_unicode().to_string()
-        }
-        c => text::show(c.encode_utf8(&mut [0; 4]).as_bytes()).text,
-    }
 }
 
 /// Category M of Unicode 17.0 (DerivedGeneralCategory.txt), in order.
@@ -98,16 +74,6 @@ const MARKS: [(u32, u32); 327] = [
 mod tests {
     use super::*;
     use crate::escape::is_hidden;
-
-    #[test]
-    fn piece_is_in_order_of_the_bytes() {
-        let text = "a b\n\t\u{5d0}1/2\u{628}\u{301}\u{a0}\u{202e}\x1b\u{fc}\u{6f22}";
-        let shown: String = text.chars().map(ordered_piece).collect();
-        let expect = "a b\\n\\t\\u{5d0}1/2\\u{628}\\u{301}\\u{a0}\\u{202e}\\x1b\u{fc}\u{6f22}";
-        assert_eq!(shown, expect);
-        let mut all = ('\0'..=char::MAX).map(ordered_piece);
-        assert!(all.all(|piece| !piece.chars().any(|c| is_right_to_left(c) || is_mark(c))));
-    }
 
     #[test]
     fn each_mark_is_hidden_and_no_letter_is() {

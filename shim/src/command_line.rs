@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use remit_common::names::Runtime;
-use remit_common::path_word::path_of;
 use remit_common::text;
 use remit_wire::Upload;
+use remit_words::path_word::path_of;
 
 const SHOWN: usize = 200;
 

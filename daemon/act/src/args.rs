@@ -205,7 +205,7 @@ pub enum Fault {
 
 #[cfg(test)]
 mod tests {
-    use remit_common::service::has_units_started;
+    use remit_programs::has_units_started;
 
     use super::*;
     use crate::unit::effects::Act;

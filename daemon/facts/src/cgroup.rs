@@ -6,8 +6,8 @@ use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use remit_common::cgroup::units_of;
 use remit_wire::host::{Container, List, Owner, Proc};
+use remit_words::cgroup::units_of;
 
 use crate::mounts;
 use crate::read::{self, Gaps, Sources, Why};

@@ -154,12 +154,14 @@ mod shipped;
 mod starters;
 mod tools;
 mod typed;
+mod unit_verbs;
 mod wrappers;
 mod writers;
 
 pub use alternatives::{Alternative, Argument, Found, PLACEHOLDER, found};
 pub use program::{Class, ContainerRunner, Interpreter, Program, Tool, Wrapper};
 pub use shipped::{Shipped, all_shipped, nearest, shipped};
+pub use unit_verbs::has_units_started;
 pub use writers::{Written, executes_no_file, has_shell_escape, takes_files, written};
 
 macro_rules! topics {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use remit_common::marks::ordered_piece;
+use remit_words::characters::ordered_piece;
 use serde_json::{Map, Value};
 
 use super::request::HostRequest;
@@ -261,7 +261,8 @@ mod tests {
 
     #[test]
     fn no_text_of_a_host_runs_from_right_to_left() {
-        use remit_common::marks::{is_mark, is_right_to_left};
+        use remit_common::marks::is_mark;
+        use remit_words::characters::is_right_to_left;
         let mixed = "\u{5d0}1/2\u{a0}a\u{301}";
         let mut request = one("web1", 1, None, mixed);
         let facts = json!({

@@ -11,9 +11,9 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use remit_common::path_word::path_word;
 use remit_common::text;
 use remit_plan::Upload;
+use remit_words::path_word::path_word;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 

@@ -13,7 +13,6 @@ use std::time::Duration;
 use std::{iter, thread};
 
 use remit_common::names::Runtime;
-use remit_common::path_word::path_word;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{RELEASE, caps, text};
 use remit_edit::{Action, Edit};
@@ -21,6 +20,7 @@ use remit_plan::{Plan, Upload};
 use remit_wire::client::Client;
 use remit_wire::request_id;
 use remit_wire::transfer::{self, TransferError};
+use remit_words::path_word::path_word;
 use serde_json::json;
 
 use super::input::usage;

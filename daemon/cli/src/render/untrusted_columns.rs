@@ -4,7 +4,7 @@
 
 use std::iter;
 
-use remit_common::marks::ordered_piece as piece;
+use remit_words::characters::ordered_piece as piece;
 
 use crate::render::units;
 use crate::render::units::{Colour, Width};
@@ -317,8 +317,9 @@ pub fn columns(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use remit_common::marks::{is_mark, is_right_to_left};
+    use remit_common::marks::is_mark;
     use remit_common::text;
+    use remit_words::characters::is_right_to_left;
 
     use super::*;
 

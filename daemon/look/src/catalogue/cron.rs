@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{fs, io};
 
-use remit_common::cron::{DEBIAN, SPOOLS, is_hierarchical, name_ignored};
+use remit_common::cron::SPOOLS;
+use remit_words::cron::{DEBIAN, is_hierarchical, name_ignored};
 use serde::Serialize;
 
 use crate::text::{Unseen, lines_but};

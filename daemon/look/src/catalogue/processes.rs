@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use nix::unistd::{SysconfVar, Uid, User, sysconf};
-use remit_common::{cgroup, text};
+use remit_common::text;
+use remit_words::cgroup;
 
 use crate::text::{number, print, size, span, table};
 

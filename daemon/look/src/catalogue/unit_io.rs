@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
 
-use remit_common::{cgroup, text};
+use remit_common::text;
+use remit_words::cgroup;
 use serde::Serialize;
 
 use super::inspect::{LONGEST, Raw, bytes, close_files, numbers};

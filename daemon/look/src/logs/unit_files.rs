@@ -7,8 +7,8 @@ use std::io::{Error, ErrorKind};
 use std::path::Path;
 
 use remit_common::builtin::UnitName;
-use remit_common::spelling::similar;
 use remit_common::text;
+use remit_words::spelling::similar;
 
 /// systemd.unit(5), "System Unit Search Path", beneath the root; `system.attached` is of portablectl(1).
 const DIRECTORIES: [&str; 13] = [

@@ -2,7 +2,7 @@
 
 use remit_approval::arguments_sentence;
 use remit_common::escape::is_hidden;
-use remit_common::marks::is_right_to_left;
+use remit_words::characters::is_right_to_left;
 
 use super::{Numbered, about};
 use crate::verified::Verified;

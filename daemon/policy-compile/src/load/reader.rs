@@ -8,8 +8,8 @@ use toml::de::{DeTable, DeValue};
 
 pub(crate) use crate::load::suggestion::Value;
 use crate::load::suggestion::{Findings, example, excerpt, instead};
-use remit_common::spelling::similar;
 use remit_policy::{Diagnostic, Severity, quoted};
+use remit_words::spelling::similar;
 
 #[derive(Clone)]
 pub(crate) struct WithSpan<T> {

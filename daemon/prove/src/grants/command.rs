@@ -1,6 +1,5 @@
 //! What a command of the policy does: has units started, or writes what its caller gives.
 
-use remit_common::service;
 use remit_policy::call::bind::param_position;
 use remit_policy::{Command, Param, ParamKind, Part, Stdin, Word};
 use remit_programs::{Class, Written, innermost};
@@ -82,12 +81,12 @@ pub fn has_units_started(command: &Command, may: impl Fn(&Param, &str) -> bool) 
     }
     let param = match command.argv.get(at) {
         Some(Part::Word(Word::Value(at))) => command.params.get(*at),
-        _ => return service::has_units_started(literal(command, at)),
+        _ => return remit_programs::has_units_started(literal(command, at)),
     };
     param.is_none_or(|param| match &param.kind {
         ParamKind::Enum(verbs) => verbs
             .iter()
-            .any(|verb| service::has_units_started(verb) && may(param, verb)),
+            .any(|verb| remit_programs::has_units_started(verb) && may(param, verb)),
         _ => true,
     })
 }

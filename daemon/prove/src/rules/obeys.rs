@@ -1,6 +1,6 @@
 //! Who decides what a file says has the account that does it.
 
-use remit_common::service::has_units_started;
+use remit_programs::has_units_started;
 
 use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use remit_common::service::has_units_started;
+use remit_programs::has_units_started;
 use remit_programs::{Class, innermost};
 
 use super::sudo_writes::{self, WritingProgram};

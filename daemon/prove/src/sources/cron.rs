@@ -1,6 +1,7 @@
 //! Tables of cron(8) and anacron(8), and the directories that they run.
 
-use remit_common::cron::{DEBIAN, SPOOLS, is_hierarchical, name_ignored};
+use remit_common::cron::SPOOLS;
+use remit_words::cron::{DEBIAN, is_hierarchical, name_ignored};
 
 use super::execution::Execution;
 use super::variables::libraries;

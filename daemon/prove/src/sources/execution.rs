@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use remit_common::service::has_units_started;
 use remit_programs::has_shell_escape;
+use remit_programs::has_units_started;
 
 use super::shell::{base_name, is_open, paths};
 use crate::facts::{Source, When, Writer};

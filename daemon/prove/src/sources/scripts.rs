@@ -1,7 +1,7 @@
 //! What texts for shells and scripts execute. A script that a script runs is read, too, unless it is one of a package.
 
-use remit_common::cron::{DEBIAN, name_ignored};
 use remit_programs::{Class, program_of, takes_files};
+use remit_words::cron::{DEBIAN, name_ignored};
 
 use super::cron::DIRECTORIES;
 use super::execution::Execution;

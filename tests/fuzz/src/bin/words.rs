@@ -2,7 +2,8 @@
 //! in its line. A word that may be another says so.
 #![no_main]
 
-use remit_common::text::{command_line, words};
+use remit_common::text::command_line;
+use remit_words::command_line::words;
 
 libfuzzer_sys::fuzz_target!(|text: &[u8]| {
     let Ok(text) = std::str::from_utf8(text) else {

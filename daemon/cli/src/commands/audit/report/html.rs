@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use remit_common::marks::ordered_piece;
+use remit_words::characters::ordered_piece;
 
 /// The first lines of each page. A file that begins so is a report, which the next one may replace.
 pub const START: &str = "<!DOCTYPE html>\n<!-- remit audit report -->\n";

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use remit_common::refusal::Code;
 use remit_common::signed::Signed;
-use remit_common::text::{self, LineWord};
+use remit_common::text;
 use remit_trail::Event;
 use remit_wire::Effect;
+use remit_words::command_line::{self, LineWord};
 
 use crate::commands::audit::AuditRecord;
 
@@ -229,7 +230,7 @@ fn what(record: &AuditRecord, has_env: bool) -> PastWhat {
     let env = match (own("ENV"), has_env) {
         (None, true) => RecordedValue::Known(Vec::new()),
         (None, false) => RecordedValue::Unknown,
-        (Some(line), _) => match exact(text::words(line)) {
+        (Some(line), _) => match exact(command_line::words(line)) {
             Some(names) => RecordedValue::Known(names),
             None => RecordedValue::Unknown,
         },
@@ -253,7 +254,7 @@ fn args(line: &str) -> RecordedValue<Vec<(String, String)>> {
         let (name, value) = word.split_once('=')?;
         (value != HIDDEN).then(|| (name.to_owned(), value.to_owned()))
     };
-    let words = exact(text::words(line));
+    let words = exact(command_line::words(line));
     match words.and_then(|words| words.into_iter().map(pair).collect()) {
         Some(args) => RecordedValue::Known(args),
         None => RecordedValue::Unknown,
@@ -265,7 +266,7 @@ fn program(record: &AuditRecord) -> PastProgram {
     let is_script = own("SCRIPT").is_some();
     let is_exact = !is_script && own("ARGV_SHA256").is_none() && own("COMMAND").is_none();
     // Without a hash, nothing in it was escaped.
-    let words = || text::words(own("ARGV")?);
+    let words = || command_line::words(own("ARGV")?);
     let argv = is_exact.then(words).flatten();
     PastProgram {
         argv: argv.map(|words| words.into_iter().map(|word| word.text).collect()),

@@ -1,6 +1,6 @@
 //! Units by the paths of control groups (systemd's CONTROL_GROUP_INTERFACE). Reads nothing of the machine.
 
-use crate::builtin::UnitName;
+use remit_common::builtin::UnitName;
 
 /// Returns the unit in a path, and the unit of a user's own service manager. Slices are skipped: the first part after them
 /// is the unit. The same rule applies again below `user@UID.service`. Nothing else is looked for below another group,

@@ -1,11 +1,4 @@
-//! Where cron(8) looks, and which files it ignores by their names.
-
-/// Directories of the tables that crontab(1) installs: of Debian, of openSUSE and of others.
-pub const SPOOLS: [&str; 3] = [
-    "/var/spool/cron/crontabs",
-    "/var/spool/cron/tabs",
-    "/var/spool/cron",
-];
+//! Which files cron(8) ignores by their names.
 
 /// Where this file is, cron and run-parts(8) ignore more names than those of hidden files.
 pub const DEBIAN: &str = "/etc/debian_version";
