@@ -22,8 +22,7 @@ use remit_policy::{Base, Policy, Profile};
 use remit_spawn::{Kernel, Step};
 use remit_sys::{Cgroup, Closing, Controller, Error};
 
-use crate::audit::Recorded;
-use crate::audit::kernel_audit::KernelAudit;
+use crate::audit::{Recorded, kernel_audit::KernelAudit};
 use crate::config::{Config, MachineLimits, Need};
 use crate::identity::user_names::optional_group;
 use crate::job::allocation::JobUid;
