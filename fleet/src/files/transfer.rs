@@ -1,6 +1,7 @@
 //! One file to or from one host. Time and bytes of a host are bounded.
 
 use std::fs::File;
+use std::future::pending;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::pin::pin;
@@ -12,6 +13,7 @@ use remit_common::RELEASE;
 use remit_plan::Upload;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::naming::Naming;
@@ -20,7 +22,7 @@ use crate::engine::Engine;
 use crate::exit::say;
 use crate::host_name::HostName;
 use crate::remote;
-use crate::ssh::RemoteCommand;
+use crate::ssh::{RemoteCommand, Way};
 
 const PIECE: usize = 64 << 10;
 /// Time until the first byte: the job that prints it may wait for a slot, or for a person.
@@ -62,8 +64,10 @@ impl Road {
 
 /// Sends the bytes that the upload names.
 pub async fn put(road: &Road, upload: Upload, file: &File) -> Result<(), String> {
-    let mut session = Transfer::start(road, &RemoteCommand::put(upload)).await?;
-    session.put(&road.host, upload, file, DRAINED).await
+    let (mut session, way) = Transfer::start(road, &RemoteCommand::put(upload)).await?;
+    let heard = Arc::clone(&session.heard);
+    let sent = session.put(&road.host, upload, file, DRAINED);
+    watched(road, &way, &heard, sent).await
 }
 
 /// Writes what the host prints, within the bound. Returns their name.
@@ -73,12 +77,38 @@ pub async fn get<W: Write>(
     to: &mut W,
     most: Bound,
 ) -> Result<Upload, String> {
-    let mut session = Transfer::start(road, &RemoteCommand::get(path)).await?;
-    let (_, mut stdout) = session.pipes()?;
-    let work = receive(&mut stdout, to, most);
-    let (upload, status) = session.attend(&road.host, work).await?;
-    session.judge(status, upload)?;
-    Ok(upload)
+    let (mut session, way) = Transfer::start(road, &RemoteCommand::get(path)).await?;
+    let heard = Arc::clone(&session.heard);
+    let got = async {
+        let (_, mut stdout) = session.pipes()?;
+        let heard = Arc::clone(&session.heard);
+        let work = receive(&mut stdout, to, most, &heard);
+        let (upload, status) = session.attend(&road.host, work).await?;
+        session.judge(status, upload)?;
+        Ok(upload)
+    };
+    watched(road, &way, &heard, got).await
+}
+
+/// Does the work. Meanwhile leaves the master of a host that is silent for as long as a login may take: it may be dead, and
+/// the next session would hang in it, too. This session goes on, because its job may wait.
+async fn watched<T>(
+    road: &Road,
+    way: &Way,
+    heard: &Notify,
+    work: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    let silence = async {
+        let patience = road.engine.fleet.limits.connect();
+        if timeout(patience, heard.notified()).await.is_err() {
+            road.engine.ssh().drop_master(way).await;
+        }
+        pending().await
+    };
+    tokio::select! {
+        done = work => done,
+        never = silence => never,
+    }
 }
 
 /// An ssh process, which ends when this is dropped, and its words so far.
@@ -87,19 +117,23 @@ struct Transfer {
     said: Said,
     /// How a person types this ssh.
     ssh: String,
+    /// The first byte of the host.
+    heard: Arc<Notify>,
 }
 
 impl Transfer {
-    async fn start(road: &Road, command: &RemoteCommand) -> Result<Self, String> {
+    async fn start(road: &Road, command: &RemoteCommand) -> Result<(Self, Way), String> {
         let (ssh, limits) = (road.engine.ssh(), &road.engine.fleet.limits);
         let way = ssh.way(&road.host, road.may_become_master).await?;
         let child = ssh.start(&road.host, &way, limits, command).await?;
         ssh.note_use(&way);
-        Ok(Self {
+        let transfer = Self {
             child,
             said: Said::default(),
             ssh: ssh.typed(),
-        })
+            heard: Arc::default(),
+        };
+        Ok((transfer, way))
     }
 
     /// After the last piece, the host has this time for the end of its output.
@@ -111,6 +145,7 @@ impl Transfer {
         limit: Duration,
     ) -> Result<(), String> {
         let (mut stdin, mut stdout) = self.pipes()?;
+        let heard = Arc::clone(&self.heard);
         let work = async {
             let mut sent = pin!(async {
                 send(&mut stdin, upload, file).await?;
@@ -118,7 +153,7 @@ impl Transfer {
                 drop(stdin);
                 Ok(())
             });
-            let mut passed = pin!(pass_over(&mut stdout));
+            let mut passed = pin!(pass_over(&mut stdout, &heard));
             tokio::select! {
                 sent = &mut sent => {
                     sent?;
@@ -155,7 +190,7 @@ impl Transfer {
             let status = status.map_err(|error| format!("cannot wait for ssh: {error}"))?;
             Ok((done, status))
         });
-        let mut listening = pin!(listen(stderr, &mut self.said, host));
+        let mut listening = pin!(listen(stderr, &mut self.said, &self.heard, host));
         let (done, is_silent) = tokio::select! {
             biased;
             done = &mut work => (done, false),
@@ -188,10 +223,11 @@ impl Transfer {
 }
 
 /// Reads standard error to its end. Shows why nothing comes yet, once.
-async fn listen(mut from: ChildStderr, said: &mut Said, host: &HostName) {
+async fn listen(mut from: ChildStderr, said: &mut Said, heard: &Notify, host: &HostName) {
     let mut buffer = [0; 4096];
     let mut is_shown = false;
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        heard.notify_one();
         let waiting = said.add(buffer.get(..count).unwrap_or_default());
         if let Some(waiting) = waiting
             && !is_shown
@@ -233,10 +269,11 @@ async fn send(to: &mut ChildStdin, upload: Upload, file: &File) -> Result<(), St
 }
 
 /// Reads what nobody asked for. A host that prints without end would wait for its reader.
-async fn pass_over(from: &mut ChildStdout) -> Result<(), String> {
+async fn pass_over(from: &mut ChildStdout, heard: &Notify) -> Result<(), String> {
     let mut buffer = [0; 4096];
     let mut printed = 0;
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        heard.notify_one();
         printed += count as u64;
         if printed > CHATTER {
             return Err("it prints without end, and mcp-shim prints nothing".to_owned());
@@ -249,6 +286,7 @@ async fn receive(
     from: &mut ChildStdout,
     to: &mut impl Write,
     most: Bound,
+    heard: &Notify,
 ) -> Result<Upload, String> {
     let (mut naming, mut piece) = (Naming::default(), vec![0; PIECE]);
     loop {
@@ -262,6 +300,7 @@ async fn receive(
         if read == 0 {
             return Ok(naming.end());
         }
+        heard.notify_one();
         let bytes = piece.get(..read).unwrap_or_default();
         naming.add(bytes);
         if naming.size() > most.bytes {
@@ -300,6 +339,7 @@ mod tests {
                 child: command.spawn().unwrap(),
                 said: Said::default(),
                 ssh: "ssh".to_owned(),
+                heard: Arc::default(),
             };
             let file = File::open(path).unwrap();
             let host = "web1".parse().unwrap();

@@ -345,7 +345,7 @@ fn signal_ends_the_files_that_are_left_too() {
 }
 
 /// A daemon that takes files for plans.
-fn planning() -> Daemon {
+pub fn planning() -> Daemon {
     plans(
         "[[grant]]\nname = \"test\"\nto = [\"#0\", \"somebody\"]\nallow = [\"plan.make\", \"run\"]\nrun_profile = \"read\"\n",
     )

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -12,6 +13,7 @@ use remit_tests::test_dir::{TestDir, missing};
 use serde_json::json;
 
 use crate::client::Client;
+use crate::files::planning;
 use crate::stage::{daemon, shim};
 
 const SSHD: &str = "/usr/sbin/sshd";
@@ -177,6 +179,17 @@ fn one_login_serves_many_programs_over_a_private_master() {
     assert_eq!((machine.logins(), machine.masters().len()), (2, 2));
 }
 
+/// Returns the pid of the only master, which hangs from now on.
+fn hanging(machine: &Machine) -> Pid {
+    let mut ssh = Command::new("ssh");
+    ssh.arg("-S").arg(&machine.masters()[0]);
+    let check = ssh.args(["-O", "check", "--", "x"]).output().unwrap();
+    let said = String::from_utf8(check.stderr).unwrap();
+    let pid = said.split(['=', ')']).nth(1).unwrap().parse().unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
+    Pid::from_raw(pid)
+}
+
 /// As after sleep of this computer, for programs that start then.
 #[test]
 fn master_that_hangs_is_left_for_a_new_one() {
@@ -186,16 +199,47 @@ fn master_that_hangs_is_left_for_a_new_one() {
     };
     let run = || machine.command(&["run", "--", "true"]).output().unwrap();
     assert!(run().status.success());
-    let mut ssh = Command::new("ssh");
-    ssh.arg("-S").arg(&machine.masters()[0]);
-    let check = ssh.args(["-O", "check", "--", "x"]).output().unwrap();
-    let said = String::from_utf8(check.stderr).unwrap();
-    let pid = said.split(['=', ')']).nth(1).unwrap().parse().unwrap();
-    kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
+    let master = hanging(&machine);
     let again = run();
-    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    kill(master, Signal::SIGKILL).unwrap();
     assert!(again.status.success(), "{again:?}");
     assert_eq!((machine.logins(), machine.masters().len()), (2, 1));
+}
+
+/// A transfer may wait long for a job of the host. The next one does not hang in the same master.
+#[test]
+fn master_that_hangs_is_left_by_a_transfer() {
+    let daemon = planning();
+    let Some(machine) = Machine::new(&daemon, "") else {
+        return;
+    };
+    machine.write("file", "x");
+    let (file, got) = (machine.path("file"), machine.path("got"));
+    let (file, got) = (file.to_str().unwrap(), got.to_str().unwrap());
+    for (words, logins) in [
+        (&["put", file][..], 2),
+        (&["get", "/etc/hostname", got, "--force"], 3),
+    ] {
+        let run = machine.command(&["run", "--", "true"]).output().unwrap();
+        assert!(run.status.success(), "{run:?}");
+        let master = hanging(&machine);
+        let mut first = machine.command(words).spawn().unwrap();
+        let start = Instant::now();
+        while !machine.masters().is_empty() && start.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let is_left = machine.masters().is_empty();
+        let goes_on = first.try_wait().unwrap().is_none();
+        // Its ssh ends with it.
+        let pid = Pid::from_raw(first.id().try_into().unwrap());
+        kill(pid, Signal::SIGTERM).unwrap();
+        first.wait().unwrap();
+        let again = is_left.then(|| machine.command(words).output().unwrap());
+        kill(master, Signal::SIGKILL).unwrap();
+        assert!(is_left && goes_on, "{words:?}: {is_left} {goes_on}");
+        assert!(again.unwrap().status.success(), "{words:?}");
+        assert_eq!(machine.logins(), logins, "{words:?}");
+    }
 }
 
 /// Two hosts with one address behind different proxies: `%C` of ssh_config(5) is the same for both.
