@@ -215,7 +215,7 @@ impl Target {
         // A set has one request on a host. Which of several is meant would be guessed.
         if let Some((host, count)) = count.iter().find(|(_, count)| **count > 1) {
             return Err(format!(
-                "{host} has {count} requests that say they belong to it; approve each by HOST:ID, and the others with --on \
+                "{host} has {count} requests that say they belong to it; name each by HOST:ID, and the others with --on \
                  '* !{host}'"
             ));
         }
@@ -404,6 +404,7 @@ pub mod tests {
         ];
         let why = target.choose(twice).unwrap_err();
         assert!(why.starts_with("liar has 2 requests"), "{why}");
+        assert!(!why.contains("approve"), "a denial says the same: {why}");
         let mut near = one("liar", 2, None, "y");
         near.set = format!("07070707{}", "0".repeat(24)).parse().ok();
         let why = target

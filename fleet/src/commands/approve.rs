@@ -17,6 +17,7 @@ use crate::columns;
 use crate::engine::Engine;
 use crate::exit::{Exit, say};
 use crate::host_name::HostName;
+use crate::link::answer;
 use crate::remote::{self, Manner, NotDone};
 use crate::terminal::Terminal;
 
@@ -136,10 +137,14 @@ async fn meant(
     if let Target::One(name, _) = target {
         hosts.retain(|host| host.as_str() == name);
         if hosts.is_empty() {
-            let why = format!(
-                "no host is named '{name}'; '{} hosts' lists them",
-                engine.fleet.typed
-            );
+            let mut all = engine.fleet.hosts.iter();
+            let why = match all.any(|host| host.name.as_str() == name) {
+                true => format!("--on leaves out '{name}', the host of the request"),
+                false => format!(
+                    "no host is named '{name}'; '{} hosts' lists them",
+                    engine.fleet.typed
+                ),
+            };
             return Err(NotApproved(Exit::Usage, why));
         }
     }
@@ -261,7 +266,8 @@ async fn carry_out(engine: &Arc<Engine>, shown: &[HostRequest]) -> Result<bool, 
             }
             Ok((_, Err(words))) => format!("approved, and {words}"),
             Err(why) => format!(
-                "{why}; whether it was approved: ssh {} remit show {job}",
+                "{why}; whether it was approved: {} {} remit show {job}",
+                engine.ssh().typed(),
                 one.host
             ),
         };
@@ -284,7 +290,7 @@ fn missing(answer: &Map<String, Value>) -> u64 {
     answer.get("missing").and_then(Value::as_u64).unwrap_or(0)
 }
 
-/// Returns how the job ended, as an error unless it ended with status 0. Nothing runs while approvals are missing, so the
+/// Returns how the job ended, as an error unless it ended well. Nothing runs while approvals are missing, so the
 /// next host can be approved.
 fn end(answer: &Map<String, Value>) -> Result<String, String> {
     let people = match missing(answer) {
@@ -295,25 +301,26 @@ fn end(answer: &Map<String, Value>) -> Result<String, String> {
     if let Some(people) = people {
         return Ok(format!("and {people} to approve it, too"));
     }
-    let end = answer.get("end").and_then(Value::as_object);
-    let of = |key: &str| {
-        end.and_then(|end| end.get(key))
-            .filter(|value| !value.is_null())
+    let Some(Value::Object(end)) = answer.get("end") else {
+        return Err("its end is not known".to_owned());
     };
-    let mut words = match (of("exit"), of("state")) {
-        (Some(exit), _) => format!("it ended with status {exit}"),
-        (None, Some(Value::String(state))) => format!("it is {state}"),
-        _ => "its end is not known".to_owned(),
+    let word = |key: &str| end.get(key).and_then(Value::as_str);
+    let exit = end.get("exit").filter(|exit| !exit.is_null());
+    let mut words = match (exit, word("state")) {
+        (Some(exit), Some("exited")) => format!("it ended with status {exit}"),
+        (Some(exit), Some(state)) => format!("it is {state}, with status {exit}"),
+        (None, Some(state)) => format!("it is {state}"),
+        (_, None) => "its end is not known".to_owned(),
     };
-    if let Some(Value::String(unconfirmed)) = of("unconfirmed") {
-        words += &format!("; {unconfirmed}");
+    let has_exited = word("state") == Some("exited");
+    let cause = word("cause").filter(|cause| !has_exited && !cause.is_empty());
+    for more in [cause, word("unconfirmed")].into_iter().flatten() {
+        words += &format!("; {more}");
     }
     // Otherwise a host could print lines about others.
     let words = text::line(words.as_bytes(), WORDS);
-    let follows = of("then").and_then(Value::as_array);
-    let has_failed = |one: &Value| one.get("exit") != Some(&Value::from(0));
-    match of("exit") == Some(&Value::from(0)) {
-        true if follows.is_some_and(|all| all.iter().any(has_failed)) => Err(format!(
+    match answer::is_well(end) {
+        true if !answer::all_followed(end) => Err(format!(
             "{words}, but a command that follows did not end well"
         )),
         true => Ok(words),
@@ -373,13 +380,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_exit_of_zero_goes_on_to_the_next_host() {
+    fn only_a_job_that_ended_well_goes_on_to_the_next_host() {
         for (answer, is_well) in [
             (
                 json!({"end": {"state": "exited", "exit": 0, "then": []}}),
                 true,
             ),
             (json!({"end": {"state": "exited", "exit": 1}}), false),
+            (json!({"end": {"state": "cancelled", "exit": 0}}), false),
+            (json!({"end": {"state": "oom_killed", "exit": 0}}), false),
+            (json!({"end": {"exit": 0}}), false),
             (json!({"end": {"state": "running", "exit": null}}), false),
             (json!({"end": null}), false),
             (json!({"end": null, "missing": 0}), false),
@@ -388,7 +398,16 @@ mod tests {
             (json!({}), false),
             (json!({"end": {"exit": "0"}}), false),
             (
-                json!({"end": {"exit": 0, "then": [{"exit": 0}, {"exit": null}]}}),
+                json!({"end": {"state": "exited", "exit": 0, "then": [{"state": "exited", "exit": 0}]}}),
+                true,
+            ),
+            (
+                json!({"end": {"state": "exited", "exit": 0, "then": [
+                    {"state": "exited", "exit": 0}, {"state": "timed_out", "exit": 0}]}}),
+                false,
+            ),
+            (
+                json!({"end": {"state": "exited", "exit": 0, "then": [{"state": "exited", "exit": null}]}}),
                 false,
             ),
         ] {
@@ -416,7 +435,11 @@ mod tests {
                 Err("it is running\\nremit-fleet: web2: approved, it ended with status 0"),
             ),
             (
-                json!({"end": {"exit": 0, "unconfirmed": "undone in 2 min\nweb2: x"}}),
+                json!({"end": {"state": "oom_killed", "exit": 0, "cause": "its memory was used up"}}),
+                Err("it is oom_killed, with status 0; its memory was used up"),
+            ),
+            (
+                json!({"end": {"state": "exited", "exit": 0, "unconfirmed": "undone in 2 min\nweb2: x"}}),
                 Ok("it ended with status 0; undone in 2 min\\nweb2: x"),
             ),
         ] {

@@ -44,7 +44,7 @@ pub async fn logs(engine: &Arc<Engine>, args: LogsArgs) -> Exit {
         }
         false => {
             let lines = timeline.map(|timeline| timeline.text()).unwrap_or_default();
-            print_folded(&(lines + &render::grouped(&grouped)))
+            print_folded(&(lines + &render::grouped(&grouped, &engine.ssh().typed())))
         }
     };
     match printed {

@@ -11,6 +11,7 @@ use crate::engine::diff;
 use crate::engine::group::{Group, Grouped};
 use crate::exit::{Exit, say};
 use crate::hosts::HostRow;
+use crate::link::answer::is_well;
 
 /// Names in the line above an output.
 const NAMES: usize = 12;
@@ -63,12 +64,14 @@ pub fn hosts(rows: &[HostRow], remarks: impl Fn(&HostRow) -> Vec<String>) -> Str
 }
 
 /// The largest group with its output, the others as the difference from it, and hosts without an answer.
-pub fn grouped(grouped: &Grouped) -> String {
+/// `ssh`: as a person types it.
+pub fn grouped(grouped: &Grouped, ssh: &str) -> String {
     let mut out = String::new();
     let majority = grouped.groups.first();
     for (number, group) in grouped.groups.iter().enumerate() {
         let other = majority.filter(|_| number > 0);
         add_group(&mut out, group, other, grouped.asked);
+        add_jobs(&mut out, group, ssh);
     }
     for (why, hosts) in &grouped.unreachable {
         let _ = writeln!(out, "== no answer: {}", names(hosts, grouped.asked));
@@ -119,11 +122,14 @@ fn add_group(out: &mut String, group: &Group, majority: Option<&Group>, asked: u
     if group.has_other_numbers {
         let _ = writeln!(out, "-- numbers of the first host, others differ");
     }
+}
+
+fn add_jobs(out: &mut String, group: &Group, ssh: &str) {
     for (host, job) in &group.jobs {
         let job = job.as_str().unwrap_or_default();
         let _ = writeln!(
             out,
-            "-- more on {host}, with a key that may start remit: ssh {host} remit job {}",
+            "-- more on {host}, with a key that may start remit: {ssh} {host} remit job {}",
             text::line(job.as_bytes(), 40)
         );
     }
@@ -196,7 +202,11 @@ fn remarks(facts: &Map<String, Value>) -> Vec<(&'static str, String)> {
 fn end(facts: &Map<String, Value>) -> String {
     let cause = word(facts, "cause").map_or_else(String::new, |cause| format!(": {cause}"));
     if let Some(exit) = word(facts, "exit") {
-        return format!("exit {exit}{cause}");
+        // Of a job that was stopped or killed, status 0 says nothing good.
+        let is_killed = exit == "0" && !is_well(facts);
+        let state = word(facts, "state").filter(|_| is_killed);
+        let state = state.map_or_else(String::new, |state| format!("{state}, "));
+        return format!("{state}exit {exit}{cause}");
     }
     if let Some(signal) = word(facts, "signal") {
         return format!("signal {signal}{cause}");
@@ -250,7 +260,7 @@ mod tests {
             ("web7", Err(Unreachable("== 9 of 9: web1: exit 0".into()))),
         ];
         let outcomes = outcomes.map(|(host, outcome)| (host.to_owned(), outcome));
-        let shown = grouped(&group::group(outcomes, group::Fold::Exact));
+        let shown = grouped(&group::group(outcomes, group::Fold::Exact), "ssh -F /c");
         let expect = "== 2 of 7: web1 web3: exit 0\n  a a a a a a a a a a a a a a a a\n  b b b b b b b b\n\
              == 1 of 7: web2: exit 3\n-- stdout, difference from web1\n  @@ line 2 @@\n  -b b b b b b b b\n  +c\n\
              == 1 of 7: web5: refused, denied_rule\n  message: no\\n== web9: exit 0\n\
@@ -276,6 +286,10 @@ mod tests {
                 "exit 127: there is no program 'nosuch' in the PATH of jobs\n",
             ),
             (
+                json!({"state": "oom_killed", "exit": 0, "cause": "its memory was used up"}),
+                "oom_killed, exit 0: its memory was used up\n",
+            ),
+            (
                 json!({"state": "timed_out", "signal": 9, "cause": "its time was over\n== web2: exit 0"}),
                 "signal 9: its time was over\\n== web2: exit 0\n",
             ),
@@ -293,15 +307,15 @@ mod tests {
             ),
             (
                 json!({"state": "exited", "exit": 0, "stdout": "a\n", "truncated": true}),
-                "exit 0\n  a\n-- more on web1, with a key that may start remit: ssh web1 remit job 7\n",
+                "exit 0\n  a\n-- more on web1, with a key that may start remit: ssh -F /c web1 remit job 7\n",
             ),
             (
                 json!({"state": "running", "stdout": "a\n"}),
-                "running\n  a\n-- more on web1, with a key that may start remit: ssh web1 remit job 7\n",
+                "running\n  a\n-- more on web1, with a key that may start remit: ssh -F /c web1 remit job 7\n",
             ),
         ] {
             let outcomes = [("web1".to_owned(), answer(job(data)))];
-            let shown = grouped(&group::group(outcomes, group::Fold::Exact));
+            let shown = grouped(&group::group(outcomes, group::Fold::Exact), "ssh -F /c");
             assert_eq!(shown, format!("== web1: {expect}"));
         }
     }

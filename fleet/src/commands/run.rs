@@ -13,6 +13,7 @@ use crate::engine::{Engine, HostOutcome, group, report};
 use crate::exit::{Exit, say};
 use crate::host_name::HostName;
 use crate::link::HostCall;
+use crate::link::answer::is_well;
 use crate::releases;
 use crate::request_id;
 use crate::selector;
@@ -35,14 +36,14 @@ pub async fn run(engine: &Arc<Engine>, args: RunArgs) -> Exit {
     let interrupted = Interrupted::catch();
     let outcomes = answers(engine, &names, &call, &interrupted).await;
     let grouped = group::of_answers(outcomes, fold, names.len());
-    let ran = |group: &group::Group| group.facts.get("exit") == Some(&Value::from(0));
+    let ran = |group: &group::Group| is_well(&group.facts);
     let all_ran = grouped.unreachable.is_empty() && grouped.groups.iter().all(ran);
     let printed = match args.json {
         true => {
             let report = report::fitted(&grouped, usize::MAX);
             print(&format!("{}\n", Value::Object(report)))
         }
-        false => print_folded(&render::grouped(&grouped)),
+        false => print_folded(&render::grouped(&grouped, &engine.ssh().typed())),
     };
     match printed {
         Exit::Ok if interrupted.is_true() => Exit::Interrupted,

@@ -59,14 +59,18 @@ pub async fn undo(engine: &Arc<Engine>, args: &UndoArgs) -> Exit {
     let answer = answer.unwrap_or_else(|| Err(NotDone::not_asked()));
     let report = answer.and_then(|output| {
         let answer = remote::object(&output, "job_id").map_err(NotDone::Unknown)?;
-        undo_report(&engine.fleet.typed, &host, &answer).map_err(NotDone::Unknown)
+        let typed = (&*engine.fleet.typed, &*engine.ssh().typed());
+        undo_report(typed, &host, &answer).map_err(NotDone::Unknown)
     });
     match report {
         Ok(report) => print_folded(&format!("{host}: {report}\n")),
         Err(why) => {
             let next = match &why {
                 NotDone::NotAsked(_) | NotDone::Failed(_) => String::new(),
-                NotDone::Unknown(_) => format!("; ssh {host} remit jobs lists what was asked"),
+                NotDone::Unknown(_) => format!(
+                    "; {} {host} remit jobs lists what was asked",
+                    engine.ssh().typed()
+                ),
             };
             say(&format!("{host}: {}{next}", why.about("undone")));
             Exit::Failed
@@ -77,7 +81,7 @@ pub async fn undo(engine: &Arc<Engine>, args: &UndoArgs) -> Exit {
 /// Says what became of the request, and what to type next. No text of a host is part of a command line: its cause is a line
 /// of its own.
 fn undo_report(
-    typed: &str,
+    (typed, ssh): (&str, &str),
     host: &HostName,
     answer: &Map<String, Value>,
 ) -> Result<String, String> {
@@ -93,9 +97,14 @@ fn undo_report(
         (Some("awaiting_approval"), _) => {
             format!("job {job} waits for an approval: {typed} approve {host}:{job}")
         }
+        (Some(state), Some(exit)) if state != "exited" => {
+            format!("job {job} is {state}, with status {exit}")
+        }
         (_, Some(exit)) => format!("job {job} ended with status {exit}"),
-        (Some(state), None) => format!("job {job} is {state}: ssh {host} remit job {job}"),
-        (None, None) => format!("job {job} has a state without a name: ssh {host} remit job {job}"),
+        (Some(state), None) => format!("job {job} is {state}: {ssh} {host} remit job {job}"),
+        (None, None) => {
+            format!("job {job} has a state without a name: {ssh} {host} remit job {job}")
+        }
     };
     Ok(report + &cause)
 }

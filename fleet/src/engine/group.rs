@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::events;
-use crate::link::answer::ToolResult;
+use crate::link::answer::{ToolResult, is_well};
 use crate::link::{Answered, Unreachable};
 
 /// Texts of a job or a plan. All else of its result is compared as it is.
@@ -34,6 +34,8 @@ const OPEN: [&str; 3] = ["awaiting_approval", "queued", "running"];
 
 /// Bytes of the facts. More are a text, so that a host cannot crowd out the others.
 const FACTS: usize = 4096;
+/// Facts that say how a job ended. They stay facts, as far as they fit, if the others are a text.
+const END: [&str; 5] = ["state", "exit", "signal", "cause", "error"];
 /// Bytes of a job's id. Those of remit have 36.
 const JOB: usize = 64;
 
@@ -70,11 +72,11 @@ pub struct Group {
 }
 
 impl Group {
-    /// Returns true for a refusal, or a job that ended otherwise than with exit status 0.
+    /// Returns true for a refusal, or a job that ended otherwise than well.
     fn has_failed(&self) -> bool {
         let state = self.facts.get("state").and_then(Value::as_str);
         let has_ended = state.is_some_and(|state| !OPEN.contains(&state));
-        self.is_error || has_ended && self.facts.get("exit") != Some(&Value::from(0))
+        self.is_error || has_ended && !is_well(&self.facts)
     }
 }
 
@@ -237,13 +239,20 @@ fn split(mut data: Map<String, Value>) -> SplitResult {
             data: Map::new(),
         };
     }
+    let mut facts = Map::new();
+    let mut left = FACTS;
+    for name in END.iter().filter(|_| is_job) {
+        let size = data.get(*name).map_or(0, |value| value.to_string().len());
+        let fits = left.checked_sub(size + name.len());
+        if let (Some(rest), Some(value)) = (fits, data.get(*name)) {
+            facts.insert((*name).to_owned(), value.clone());
+            left = rest;
+        }
+    }
+    facts.keys().for_each(|name| drop(data.remove(name)));
     let text = serde_json::to_string_pretty(&data).unwrap_or_default();
     texts.insert("data", text);
-    SplitResult {
-        facts: Map::new(),
-        texts,
-        data,
-    }
+    SplitResult { facts, texts, data }
 }
 
 fn remove_volatile(data: &mut Map<String, Value>) {
@@ -370,6 +379,38 @@ mod tests {
             "as the first one has it"
         );
         assert_eq!(found.groups[0].jobs, [], "the output is all here");
+    }
+
+    #[test]
+    fn end_of_a_job_with_many_denials_stays_a_fact() {
+        let denials = vec![json!({"operation": "write", "object": "x".repeat(100)}); 60];
+        let long = "y".repeat(FACTS);
+        let found = grouped(vec![(
+            "a",
+            answer(json!({
+                "job_id": "1", "state": "exited", "exit": 0, "cause": long, "denials": denials, "stdout": "z",
+            })),
+        )]);
+        let group = &found.groups[0];
+        assert_eq!(
+            Value::Object(group.facts.clone()),
+            json!({"state": "exited", "exit": 0})
+        );
+        let rest: Vec<_> = group.data.keys().collect();
+        assert_eq!(rest, ["cause", "denials"]);
+        assert!(group.texts["data"].contains("denials") && group.texts["stdout"] == "z");
+    }
+
+    #[test]
+    fn group_of_a_job_that_did_not_end_well_is_before_others() {
+        let killed = json!({"job_id": "1", "state": "oom_killed", "exit": 0});
+        let found = grouped(vec![
+            ("a", ran("1", 0, "x")),
+            ("b", ran("2", 0, "x")),
+            ("c", ran("3", 0, "y")),
+            ("d", answer(killed)),
+        ]);
+        assert_eq!(hosts(&found), ["a b", "d", "c"]);
     }
 
     #[test]

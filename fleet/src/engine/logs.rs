@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::timeline::{HostLog, Timeline};
 use super::{Engine, HostOutcome};
 use crate::host_name::HostName;
+use crate::link::answer::is_well;
 use crate::link::{Answered, HostCall};
 
 /// Returns true if the call asks each host for its journal.
@@ -145,7 +146,7 @@ impl Pages {
 
 fn text(answered: &Answered) -> Option<&str> {
     let data = &answered.result.data;
-    let has_ended = data.get("exit") == Some(&Value::from(0)) && !answered.result.is_error;
+    let has_ended = is_well(data) && !answered.result.is_error;
     data.get("stdout")
         .and_then(Value::as_str)
         .filter(|_| has_ended)
@@ -241,10 +242,17 @@ mod tests {
     #[test]
     fn journal_is_the_output_of_a_job_that_ended_well() {
         for (data, expect) in [
-            (json!({"exit": 0, "stdout": "a"}), Some("a")),
-            (json!({"exit": 1, "stdout": "a"}), None),
+            (
+                json!({"state": "exited", "exit": 0, "stdout": "a"}),
+                Some("a"),
+            ),
+            (json!({"state": "exited", "exit": 1, "stdout": "a"}), None),
+            (
+                json!({"state": "cancelled", "exit": 0, "stdout": "a"}),
+                None,
+            ),
             (json!({"state": "running", "stdout": "a"}), None),
-            (json!({"exit": 0}), None),
+            (json!({"state": "exited", "exit": 0}), None),
         ] {
             assert_eq!(text(&answered(data.clone())), expect, "{data}");
         }

@@ -19,6 +19,25 @@ pub struct ToolResult {
     pub text: String,
 }
 
+/// Returns the state of a job, or an empty text.
+pub fn state(data: &Map<String, Value>) -> &str {
+    data.get("state").and_then(Value::as_str).unwrap_or("")
+}
+
+/// Returns true for a job that ended by itself with status 0. One that was stopped or killed may have that status, too.
+pub fn is_well(data: &Map<String, Value>) -> bool {
+    state(data) == "exited" && data.get("exit") == Some(&Value::from(0))
+}
+
+/// Returns false if a command that follows a commit of files did not end well.
+pub fn all_followed(data: &Map<String, Value>) -> bool {
+    match data.get("then") {
+        None => true,
+        Some(Value::Array(then)) => then.iter().all(|one| one.as_object().is_some_and(is_well)),
+        Some(_) => false,
+    }
+}
+
 /// Who answers, by its own words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerInfo {

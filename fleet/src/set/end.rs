@@ -1,9 +1,10 @@
 //! What one answer of a host means for the set. Pure.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::order::Stage;
 use crate::engine::HostOutcome;
+use crate::link::answer::{all_followed, is_well, state};
 
 /// Bytes of a job's id. Those of remit have 32.
 const JOB: usize = 64;
@@ -62,23 +63,6 @@ pub fn is_cancelled(outcome: &HostOutcome) -> bool {
     outcome
         .as_ref()
         .is_ok_and(|answered| state(&answered.result.data) == "cancelled")
-}
-
-pub fn state(data: &Map<String, Value>) -> &str {
-    data.get("state").and_then(Value::as_str).unwrap_or("")
-}
-
-fn is_well(data: &Map<String, Value>) -> bool {
-    state(data) == "exited" && data.get("exit") == Some(&Value::from(0))
-}
-
-/// Returns false if a command that follows a commit of files did not end well.
-fn all_followed(data: &Map<String, Value>) -> bool {
-    match data.get("then") {
-        None => true,
-        Some(Value::Array(then)) => then.iter().all(|one| one.as_object().is_some_and(is_well)),
-        Some(_) => false,
-    }
 }
 
 #[cfg(test)]

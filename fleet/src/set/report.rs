@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use remit_common::names::JobId;
 use serde_json::{Map, Value, json};
 
-use super::end;
 use super::order::{Order, Stage};
 use super::state::{Board, Set};
 use crate::approvals::request::Digest;
@@ -13,7 +12,7 @@ use crate::engine::group::{self, Fold};
 use crate::engine::report::{self, largest, size};
 use crate::host_name::HostName;
 use crate::link::Unreachable;
-use crate::link::answer::ToolResult;
+use crate::link::answer::{self, ToolResult};
 
 /// Bytes of a plan's id. Those of remit have 32.
 const PLAN: usize = 64;
@@ -160,7 +159,7 @@ fn state(id: &str, board: &Board, order: Order) -> (&'static str, String) {
 
 /// Takes out what differs on each host: the line and the digest of an approval.
 fn without_approval(mut result: ToolResult) -> ToolResult {
-    if end::state(&result.data) == "awaiting_approval"
+    if answer::state(&result.data) == "awaiting_approval"
         && let Some(Value::Object(approval)) = result.data.get_mut("approval")
     {
         ["line", "digest", "expires_ms"]

@@ -344,7 +344,7 @@ fn lying_host_gets_nothing_else_approved() {
             "liar",
             &format!(
                 "echo \"$words\" >>\"$dir/hosts/.liar\"\ncase $words in\n*pending*) printf '%s\\n' '{}' ;;\n*show*) printf '%s\\n' '{}' ;;\n\
-                 *approve*) echo '{{\"end\":{{\"exit\":0}}}}' ;;\nesac\n",
+                 *approve*) echo '{{\"end\":{{\"state\":\"exited\",\"exit\":0}}}}' ;;\nesac\n",
                 json!({"requests": [listed], "omitted": 0}),
                 shown
             ),
@@ -470,7 +470,7 @@ fn set_waiting(stage: &Stage, host: &str, request: &Value) {
         host,
         &format!(
             "case $words in\n*pending*) printf '%s' '{}' ;;\n*show*) printf '%s' '{request}' ;;\n\
-             *approve*) echo '{{\"end\":{{\"exit\":0}}}}' ;;\nesac\n",
+             *approve*) echo '{{\"end\":{{\"state\":\"exited\",\"exit\":0}}}}' ;;\nesac\n",
             json!({"requests": [request], "omitted": 0}),
         ),
     );
@@ -585,6 +585,22 @@ fn lost_connection_does_not_say_that_nothing_was_done() {
     let (status, _, err) = run(&stage, &["lock", "-m", "x"]);
     let expect = format!("remit-fleet: web1: remit there failed: {said} (status 1)\n");
     assert_eq!((status, err), (Some(1), expect));
+}
+
+#[test]
+fn host_that_on_leaves_out_is_no_unknown_one() {
+    let stage = Stage::new(&["web1", "web2"]);
+    for (request, expect) in [
+        (
+            "web1:0123",
+            "--on leaves out 'web1', the host of the request",
+        ),
+        ("mail:0123", "no host is named 'mail'"),
+    ] {
+        let (status, _, err) = run(&stage, &["approve", "--on", "web2", request]);
+        assert!(status == Some(64) && err.contains(expect), "{err}");
+    }
+    assert_eq!(stage.logins(), [""; 0]);
 }
 
 /// A process that the login left behind keeps it.

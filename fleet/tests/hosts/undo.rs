@@ -165,15 +165,17 @@ fn undo_names_one_host_and_one_commit() {
         "{err}"
     );
     // Words for a shell instead of a job are not shown as a command line, and neither is a state of many words.
+    let ssh = format!("{0}/ssh -F {0}/home/.ssh/config", stage.path().display());
     let jobs = ["$(id)", "x\\u001b[2J", "--help", &ID[1..], ""];
     for job in jobs {
         let lie = format!(r#"{{"job_id": "{job}", "state": "awaiting_approval"}}"#);
         stage.set_host("web1", &format!("printf '%s' '{lie}'\n"));
         let (status, out, err) = stage.run(&["undo", "--on", "web1", "-m", "x", ID]);
         assert_eq!((status, &*out), (Some(1), ""), "{err}");
-        let expect =
-            "web1: whether it is undone is not known: its answer names no job; ssh web1 remit jobs";
-        assert!(err.contains(expect) && err.lines().count() == 1, "{err}");
+        let expect = format!(
+            "web1: whether it is undone is not known: its answer names no job; {ssh} web1 remit jobs"
+        );
+        assert!(err.contains(&expect) && err.lines().count() == 1, "{err}");
     }
     for (state, expect) in [
         ("running", "is running"),
@@ -183,15 +185,20 @@ fn undo_names_one_host_and_one_commit() {
         let lie = format!(r#"{{"job_id": "{ID}", "state": "{state}"}}"#);
         stage.set_host("web1", &format!("printf '%s' '{lie}'\n"));
         let (status, out, _) = stage.run(&["undo", "--on", "web1", "-m", "x", ID]);
-        let expect = format!("web1: job {ID} {expect}: ssh web1 remit job {ID}\n");
+        let expect = format!("web1: job {ID} {expect}: {ssh} web1 remit job {ID}\n");
         assert_eq!((status, out), (Some(0), expect));
     }
-    let ended =
-        json!({"job_id": ID, "state": "exited", "exit": 4, "cause": "it is undone\nweb2: ok"});
-    stage.set_host("web1", &format!("printf '%s' '{ended}'\n"));
-    let (_, out, _) = stage.run(&["undo", "--on", "web1", "-m", "x", ID]);
-    let expect = format!("web1: job {ID} ended with status 4\n  it is undone\\nweb2: ok\n");
-    assert_eq!(out, expect);
+    for (state, exit, expect) in [
+        ("exited", 4, "ended with status 4"),
+        ("oom_killed", 0, "is oom_killed, with status 0"),
+    ] {
+        let ended =
+            json!({"job_id": ID, "state": state, "exit": exit, "cause": "it is undone\nweb2: ok"});
+        stage.set_host("web1", &format!("printf '%s' '{ended}'\n"));
+        let (_, out, _) = stage.run(&["undo", "--on", "web1", "-m", "x", ID]);
+        let expect = format!("web1: job {ID} {expect}\n  it is undone\\nweb2: ok\n");
+        assert_eq!(out, expect);
+    }
 }
 
 /// A reason or a call that looks like an option is one all the same.
