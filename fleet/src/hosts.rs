@@ -23,6 +23,13 @@ pub struct HostRow {
     pub probed: Option<Probed>,
 }
 
+impl HostRow {
+    /// Returns true if it was probed and did not answer.
+    pub fn is_silent(&self) -> bool {
+        self.probed.as_ref().is_some_and(|it| it.answer.is_err())
+    }
+}
+
 #[derive(Debug)]
 pub struct Probed {
     /// `USER@HOSTNAME:PORT` as ssh sees it.
@@ -122,11 +129,12 @@ async fn probed(engine: &Arc<Engine>, hosts: &[Host], call: &HostCall) -> Vec<Pr
         .collect()
 }
 
-/// Returns the list with as many hosts as fit, and how many there are.
+/// Returns the list with as many hosts as fit, those without an answer first, and how many there are.
 fn fitted(rows: &[HostRow]) -> Map<String, Value> {
+    let (silent, others): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.is_silent());
     let mut listed = Vec::new();
     let mut size = 0;
-    for row in rows {
+    for row in silent.into_iter().chain(others) {
         let row = to_json(row);
         size += row.to_string().len() + 1;
         if size > LARGEST {
@@ -179,17 +187,27 @@ mod tests {
 
     #[test]
     fn long_list_is_bounded_and_counted() {
+        let probed = |answer| {
+            Some(Probed {
+                address: "a".into(),
+                answer,
+            })
+        };
         let rows: Vec<HostRow> = (0..4000)
             .map(|n| HostRow {
                 name: format!("web{n}"),
                 tags: vec!["prod".into()],
                 is_connected: false,
-                probed: None,
+                probed: match n {
+                    3999 => probed(Err("down".into())),
+                    _ => probed(Ok(("x".into(), ServerInfo::default()))),
+                },
             })
             .collect();
         let data = fitted(&rows);
         let listed = data["hosts"].as_array().unwrap().len();
         assert_eq!(data["more_hosts"], json!(4000 - listed));
+        assert_eq!(data["hosts"][0]["why"], "down");
         assert_eq!(data["tags"], json!({"prod": 4000}));
         assert!(Value::Object(data).to_string().len() < LARGEST + 200);
     }

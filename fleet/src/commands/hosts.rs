@@ -1,6 +1,6 @@
 //! `remit-fleet hosts`: a line for each host.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -57,21 +57,21 @@ pub async fn hosts(engine: &Arc<Engine>, args: &HostsArgs) -> Exit {
             print_folded(&(lines + &host_status::policies(&statuses)))
         }
     };
-    let silent: Vec<&str> = statuses
-        .iter()
-        .filter(|(_, status)| status.is_err())
-        .map(|(host, _)| host.as_str())
-        .collect();
-    if let Some((_, Err(why))) = statuses.iter().find(|(_, status)| status.is_err()) {
-        let silent = silent.join(" ");
-        say(&format!("policy and lock are not known of {silent}: {why}"));
+    let mut unknown: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (host, status) in &statuses {
+        if let Err(why) = status {
+            unknown.entry(why).or_default().push(host.as_str());
+        }
+    }
+    for (why, hosts) in unknown {
+        let hosts = hosts.join(" ");
+        say(&format!("policy and lock are not known of {hosts}: {why}"));
     }
     if args.probe && engine.fleet.limits.masters > 0 && !engine.has_masters() {
         say("each call logs in: there is no private directory for master connections");
     }
-    let is_silent = |row: &hosts::HostRow| row.probed.as_ref().is_some_and(|it| it.answer.is_err());
     match printed {
-        Exit::Ok if rows.iter().any(is_silent) => Exit::Failed,
+        Exit::Ok if rows.iter().any(hosts::HostRow::is_silent) => Exit::Failed,
         other => other,
     }
 }

@@ -263,16 +263,11 @@ fn session(tried: &Tried<'_>, answered: &GreetedServer) -> Vec<CheckFinding> {
         Ok((result, _)) if result.is_error => found.push(refused(result.data.get("error"))),
         Ok((result, took)) if tried.is_one_host => found.push(access(&result.data, *took)),
         Ok((result, _)) => {
-            let hosts = result
-                .data
-                .get("hosts")
-                .and_then(Value::as_array)
-                .map_or(0, Vec::len);
+            let listed = result.data.get("hosts").and_then(Value::as_array);
+            let listed = listed.map_or(0, Vec::len);
+            let more = result.data.get("more_hosts").and_then(Value::as_u64);
             let silent: Vec<_> = silent_hosts(tried.attempt).collect();
-            found.push(good(format!(
-                "{} of {hosts} hosts answer",
-                hosts - silent.len()
-            )));
+            found.push(good(answering(listed, silent.len(), more.unwrap_or(0))));
             found.extend(silent.into_iter().map(|(host, why)| {
                 broken(
                     format!("{host}: {why}"),
@@ -282,6 +277,17 @@ fn session(tried: &Tried<'_>, answered: &GreetedServer) -> Vec<CheckFinding> {
         }
     }
     found
+}
+
+/// Returns how many hosts answer. Those without an answer are listed first, so `more` may have some only if no other is listed.
+fn answering(listed: usize, silent: usize, more: u64) -> String {
+    let bound = match more > 0 && silent == listed {
+        true => "at most ",
+        false => "",
+    };
+    let all = more.saturating_add(listed as u64);
+    let answering = all.saturating_sub(silent as u64);
+    format!("{bound}{answering} of {all} hosts answer")
 }
 
 fn refused(error: Option<&Value>) -> CheckFinding {
@@ -320,5 +326,22 @@ fn access(data: &serde_json::Map<String, Value>, took: Duration) -> CheckFinding
             "access of '{user}': {grants} grants, in {:.2} s",
             took.as_secs_f32()
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_that_are_not_listed_are_counted() {
+        for (listed, silent, more, expect) in [
+            (3, 0, 0, "3 of 3 hosts answer"),
+            (3, 3, 0, "0 of 3 hosts answer"),
+            (100, 2, 900, "998 of 1000 hosts answer"),
+            (100, 100, 900, "at most 900 of 1000 hosts answer"),
+        ] {
+            assert_eq!(answering(listed, silent, more), expect);
+        }
     }
 }
