@@ -29,7 +29,7 @@ pub struct Masters {
 
 impl Masters {
     /// Opens the directory in `~/.ssh`, because MCP clients pass `HOME` on and few other variables, or in
-    /// `XDG_RUNTIME_DIR`. `None` if neither is private and short enough.
+    /// `XDG_RUNTIME_DIR`. `None` if neither is private, short enough and safe in an option.
     pub fn open(limits: &Limits) -> Option<Self> {
         let max = usize::try_from(limits.masters)
             .ok()
@@ -39,7 +39,8 @@ impl Masters {
         [home, runtime].into_iter().flatten().find_map(|parent| {
             let dir = parent.join(NAME);
             let fits = dir.as_os_str().len() + 1 + HASH + ADDED <= LONGEST_PATH;
-            (parent.is_absolute() && fits && is_private(&dir)).then_some(Self { dir, max })
+            let is_usable = parent.is_absolute() && fits && is_plain(&dir) && is_private(&dir);
+            is_usable.then_some(Self { dir, max })
         })
     }
 
@@ -102,6 +103,13 @@ impl Masters {
             })
             .collect()
     }
+}
+
+/// Returns true if ssh takes the path as it is: `ControlPath` has words, quotes, tokens and variables.
+fn is_plain(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let is_special = |byte: &u8| byte.is_ascii_whitespace() || b"\"'\\%$".contains(byte);
+    !bytes.iter().any(is_special)
 }
 
 fn is_hash(name: &OsStr) -> bool {
@@ -167,6 +175,23 @@ mod tests {
         assert!(!is_private(&dir.0), "a link");
         fs::remove_file(&dir.0).unwrap();
         assert!(!is_private(Path::new("/nonexistent/a")));
+    }
+
+    #[test]
+    fn path_that_ssh_reads_otherwise_is_not_taken() {
+        for (path, expect) in [
+            ("/home/ann/.ssh", true),
+            ("/home/jörg-1_a@x,y=z+#~/.ssh", true),
+            ("/home/ann lee/.ssh", false),
+            ("/home/ann\tlee/.ssh", false),
+            ("/home/50%/.ssh", false),
+            ("/home/${HOME}/.ssh", false),
+            ("/home/\"ann\"/.ssh", false),
+            ("/home/o'neil/.ssh", false),
+            ("/home/a\\b/.ssh", false),
+        ] {
+            assert_eq!(is_plain(Path::new(path)), expect, "{path}");
+        }
     }
 
     #[test]
