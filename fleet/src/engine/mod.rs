@@ -9,7 +9,7 @@ pub mod report;
 pub mod timeline;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +30,9 @@ use crate::ssh;
 const SLACK: Duration = Duration::from_secs(30);
 /// Between two questions about a job. A host may answer at once.
 pub const BETWEEN: Duration = Duration::from_secs(1);
+/// Why there is no answer of a host.
+const TOO_LATE: &str = "no answer before the time for this call was over";
+const NOT_ASKED: &str = "it was not asked before the end of this call";
 /// Sessions that stay open between calls. Each is an ssh process.
 const SESSIONS: usize = 64;
 
@@ -122,8 +125,15 @@ impl Engine {
         call: &HostCall,
         done: Option<mpsc::UnboundedSender<usize>>,
     ) -> Vec<(String, HostOutcome)> {
-        self.call_all_until(hosts, call, too_late(call.until), done)
-            .await
+        let end = too_late(call.until);
+        let mut outcomes = self.call_all_until(hosts, call, end, done).await;
+        for (_, outcome) in &mut outcomes {
+            match outcome {
+                Err(Unreachable(why)) if why == TOO_LATE => *why += &call.hint(),
+                _ => {}
+            }
+        }
+        outcomes
     }
 
     /// As [`Engine::call_all`], until `end` says why nothing more is waited for.
@@ -151,9 +161,16 @@ impl Engine {
     ) -> Vec<(String, HostOutcome)> {
         let hosts: Vec<String> = calls.iter().map(|(host, _)| host.to_string()).collect();
         let slots = usize::try_from(self.fleet.limits.parallel).unwrap_or(1);
-        let calls = calls.into_iter().map(|(host, call)| {
-            let engine = Arc::clone(self);
-            async move { engine.call(&host, &call, None).await }
+        let asked: Vec<_> = hosts
+            .iter()
+            .map(|_| Arc::new(AtomicBool::new(false)))
+            .collect();
+        let calls = calls.into_iter().zip(&asked).map(|((host, call), asked)| {
+            let (engine, asked) = (Arc::clone(self), Arc::clone(asked));
+            async move {
+                asked.store(true, Ordering::Relaxed);
+                engine.call(&host, &call, None).await
+            }
         });
         let mut outcomes: Vec<Option<HostOutcome>> = vec![None; hosts.len()];
         let mut count = 0;
@@ -169,11 +186,15 @@ impl Engine {
         let why = tokio::select! {
             biased;
             why = end => why,
-            () = collected => "it was not asked",
+            () = collected => NOT_ASKED,
         };
-        let missing = || Unreachable(why.to_owned());
-        let outcomes = outcomes.into_iter();
-        let outcomes = outcomes.map(|outcome| outcome.unwrap_or_else(|| Err(missing())));
+        let missing = |asked: &AtomicBool| match asked.load(Ordering::Relaxed) {
+            true => Unreachable(why.to_owned()),
+            false => Unreachable(NOT_ASKED.to_owned()),
+        };
+        let outcomes = outcomes.into_iter().zip(&asked);
+        let outcomes =
+            outcomes.map(|(outcome, asked)| outcome.unwrap_or_else(|| Err(missing(asked))));
         hosts.into_iter().zip(outcomes).collect()
     }
 
@@ -262,10 +283,61 @@ pub async fn too_late(until: Option<Instant>) -> &'static str {
         Some(until) => sleep_until(until).await,
         None => std::future::pending().await,
     }
-    "no answer before the time for this call was over"
+    TOO_LATE
 }
 
 /// Returns the end of a call that began now, for clients that give up after 60 seconds.
 pub fn end_for_clients() -> Instant {
     Instant::now() + Duration::from_secs(55)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use serde_json::json;
+    use tokio::runtime::Builder;
+
+    use super::*;
+    use crate::config::{Limits, Ssh};
+    use crate::hosts::access;
+
+    /// The first host may have the request, the second has not.
+    #[test]
+    fn call_without_time_left_names_the_request_of_hosts_that_were_asked() {
+        let silent = std::env::temp_dir().join(format!("silent-ssh-{}", std::process::id()));
+        std::fs::write(&silent, "#!/bin/sh\nexec sleep 1000\n").unwrap();
+        std::fs::set_permissions(&silent, PermissionsExt::from_mode(0o700)).unwrap();
+        let engine = Engine::new(Fleet {
+            typed: String::new(),
+            hosts: Vec::new(),
+            limits: Limits {
+                parallel: 1,
+                masters: 0,
+                ..Limits::default()
+            },
+            ssh: Ssh {
+                program: silent.clone(),
+                config: None,
+            },
+            files: None,
+        });
+        let hosts = ["web1", "web2"].map(|host| host.parse().unwrap());
+        let arguments = json!({"request_id": "mine"});
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let outcomes = runtime.block_on(async {
+            let call = HostCall {
+                tool: "run".to_owned(),
+                arguments: arguments.as_object().unwrap().clone(),
+                until: Some(Instant::now() + Duration::from_secs(1)),
+                ..access("test")
+            };
+            engine.call_all(&hosts, &call, None).await
+        });
+        std::fs::remove_file(&silent).unwrap();
+        let why = |at: usize| outcomes[at].1.clone().unwrap_err().0;
+        assert!(why(0).starts_with(TOO_LATE), "{}", why(0));
+        assert!(why(0).contains("request_id 'mine'"), "{}", why(0));
+        assert_eq!(why(1), NOT_ASKED);
+    }
 }

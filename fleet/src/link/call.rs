@@ -24,3 +24,18 @@ pub struct HostCall {
     /// It is sent again for about a minute while nobody knows whether the host has it.
     pub is_patient: bool,
 }
+
+impl HostCall {
+    /// Returns how to find what it may have started, after a reason why there is no answer.
+    pub fn hint(&self) -> String {
+        let Some(id) = self.arguments.get("request_id").and_then(Value::as_str) else {
+            return String::new();
+        };
+        // The same call for all hosts of a set shows this set.
+        let same = match (self.tool.as_str(), self.set) {
+            ("change", Some(_)) => "the same change on this host alone",
+            _ => "the same call",
+        };
+        format!("; it may have started: {same} with request_id '{id}' gives that same job")
+    }
+}

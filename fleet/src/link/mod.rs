@@ -157,7 +157,7 @@ impl Link {
                 }
             }
         }
-        Err(Unreachable(lost.unwrap_or_default() + &hint(call)))
+        Err(Unreachable(lost.unwrap_or_default() + &call.hint()))
     }
 
     /// Returns the open session, or logs in. Calls that come meanwhile wait for the same login.
@@ -273,15 +273,6 @@ fn limit(call: &HostCall, arguments: &Map<String, Value>) -> Duration {
     wait + SLACK
 }
 
-fn hint(call: &HostCall) -> String {
-    match call.arguments.get("request_id").and_then(Value::as_str) {
-        Some(id) => format!(
-            "; it may have started: the same call with request_id '{id}' gives that same job"
-        ),
-        None => String::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -345,7 +336,12 @@ mod tests {
     #[test]
     fn lost_start_names_its_request() {
         let with = call("run", json!({"request_id": "r1"}), None);
-        assert!(hint(&with).contains("request_id 'r1'"));
-        assert_eq!(hint(&call("access", json!({}), None)), "");
+        assert!(with.hint().contains("request_id 'r1'"));
+        assert_eq!(call("access", json!({}), None).hint(), "");
+        let alone = "the same change on this host alone with request_id 'r1'";
+        let mut of_set = call("change", json!({"request_id": "r1"}), None);
+        assert!(!of_set.hint().contains(alone));
+        of_set.set = Some(remit_common::names::SetId([1; 16]));
+        assert!(of_set.hint().contains(alone));
     }
 }

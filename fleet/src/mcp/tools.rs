@@ -77,9 +77,10 @@ fn of_sets(tool: &str) -> JsonObject {
             "max_errors": number("More end the set. Default 0."),
         }),
         "job" => json!({ "set": { "type": "string", "description": "Or a set of change." } }),
-        "job_stop" => {
-            json!({ "set": { "type": "string", "description": "Or a set: send no more." } })
-        }
+        "job_stop" => json!({
+            "set": { "type": "string", "description": "Or a set: send no more." },
+            "wait_ms": { "type": "integer" },
+        }),
         _ => json!({}),
     };
     match own {
@@ -197,6 +198,7 @@ mod tests {
             ("job", json!({"set": "ab", "wait_ms": 0})),
             ("job_stop", json!({"on": "web1", "job_id": "ab"})),
             ("job_stop", json!({"set": "ab"})),
+            ("job_stop", json!({"set": "ab", "wait_ms": 0})),
         ] {
             let schema = &tools
                 .iter()

@@ -89,6 +89,13 @@ fn note(set: &Set, heard: Heard) {
     if let Some(stage) = board.stages.get_mut(heard.at) {
         *stage = end::stage(&heard.outcome, *stage, heard.has_never_run);
     }
+    let before = board.outcomes.get(heard.at).and_then(Option::as_ref);
+    let lost = before
+        .filter(|_| has_no_answer(&heard.outcome))
+        .and_then(end::open_job);
+    if let Some(slot) = board.lost.get_mut(heard.at) {
+        *slot = lost;
+    }
     if let Some(slot) = board.outcomes.get_mut(heard.at) {
         *slot = Some(without_text(heard.outcome));
     }
@@ -189,5 +196,67 @@ fn about(set: &Set, tool: &str, job: &str, wait_ms: Option<u32>) -> HostCall {
         set: None,
         is_patient: false,
         ..set.call.call.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::names::SetId;
+    use serde_json::json;
+
+    use super::super::order::Order;
+    use super::super::state::SetCall;
+    use super::*;
+    use crate::link::answer::{ServerInfo, ToolResult};
+    use crate::link::{Answered, Unreachable};
+
+    fn answer(data: Value) -> HostOutcome {
+        Ok(Answered {
+            result: ToolResult {
+                is_error: data.get("error").is_some(),
+                data: data.as_object().unwrap().clone(),
+                text: String::new(),
+            },
+            server: ServerInfo::default(),
+            asked_ms: (0, 0),
+        })
+    }
+
+    #[test]
+    fn job_without_a_further_answer_stays_known() {
+        let job = "ab".repeat(16);
+        let waits = || answer(json!({"job_id": job, "state": "awaiting_approval"}));
+        let ended = || answer(json!({"job_id": job, "state": "exited", "exit": 0}));
+        let refused = || answer(json!({"error": {"code": "unreachable"}}));
+        let down = || Err(Unreachable("lost".to_owned()));
+        for (outcomes, expect) in [
+            (vec![waits(), down()], Some(&job)),
+            (vec![waits(), refused()], Some(&job)),
+            (vec![waits(), ended()], None),
+            (vec![waits()], None),
+            (vec![down()], None),
+            (vec![refused()], None),
+        ] {
+            let call = SetCall {
+                hosts: vec!["web1".parse().unwrap()],
+                call: crate::hosts::access("test"),
+                plans: None,
+                order: Order {
+                    concurrency: 1,
+                    max_errors: 0,
+                },
+            };
+            let set = Set::new(SetId([7; 16]), call);
+            let shown = format!("{outcomes:?}");
+            for outcome in outcomes {
+                let heard = Heard {
+                    at: 0,
+                    outcome,
+                    has_never_run: false,
+                };
+                note(&set, heard);
+            }
+            assert_eq!(set.board().lost[0].as_ref(), expect, "{shown}");
+        }
     }
 }

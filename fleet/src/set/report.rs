@@ -66,7 +66,7 @@ fn own(set: &Set, board: &Board, budget: usize) -> Map<String, Value> {
 struct HostLists<'a> {
     failed: Vec<&'a str>,
     stages: [(&'static str, Vec<&'a str>); 3],
-    ids: [(&'static str, BTreeMap<&'a str, &'a str>); 2],
+    ids: [(&'static str, BTreeMap<&'a str, &'a str>); 3],
 }
 
 impl<'a> HostLists<'a> {
@@ -84,6 +84,8 @@ impl<'a> HostLists<'a> {
             })
             .collect()
         };
+        let lost = hosts.iter().zip(&board.lost);
+        let lost = lost.filter_map(|(host, job)| Some((host.as_str(), lost_job(job.as_deref()?)?)));
         Self {
             failed: all(Stage::Failed),
             stages: [
@@ -91,7 +93,11 @@ impl<'a> HostLists<'a> {
                 ("withdrawn", all(Stage::Withdrawn)),
                 ("awaiting_approval", all(Stage::Waiting)),
             ],
-            ids: [("digests", ids(digest)), ("undos", ids(undo))],
+            ids: [
+                ("digests", ids(digest)),
+                ("undos", ids(undo)),
+                ("lost", lost.collect()),
+            ],
         }
     }
 
@@ -123,6 +129,11 @@ fn digest(data: &Map<String, Value>) -> Option<&str> {
     Digest::parse(digest).map(|_| digest)
 }
 
+/// Returns the id, which becomes part of another call, in its strict form.
+fn lost_job(id: &str) -> Option<&str> {
+    id.parse::<JobId>().ok().map(|_| id)
+}
+
 /// Returns the id of a commit that can be undone.
 fn undo(data: &Map<String, Value>) -> Option<&str> {
     let id = data.get("undo")?.as_str()?;
@@ -135,15 +146,23 @@ fn state(id: &str, board: &Board, order: Order) -> (&'static str, String) {
     let follow = format!("job {{\"set\": \"{id}\"}} shows it");
     if board.is_over(order) {
         let is_cut = has(Stage::NotSent) || has(Stage::Withdrawn);
+        let lost = match board.lost.iter().any(Option::is_some) {
+            true => {
+                "; jobs in lost may still wait or run: job shows and job_stop ends each, with on and job_id"
+            }
+            false => "",
+        };
         return match board.stages.iter().all(|stage| *stage == Stage::Well) {
             true => ("ended", "each host did it".to_owned()),
             false if is_cut => (
                 "stopped",
-                "hosts in not_sent and withdrawn did nothing; look at those in failed".to_owned(),
+                format!(
+                    "hosts in not_sent and withdrawn did nothing; look at those in failed{lost}"
+                ),
             ),
             false => (
                 "ended",
-                "not each host did it: look at those in failed".to_owned(),
+                format!("not each host did it: look at those in failed{lost}"),
             ),
         };
     }
@@ -293,6 +312,22 @@ mod tests {
             });
             (Stage::Well, data)
         })
+    }
+
+    #[test]
+    fn job_of_a_host_that_no_longer_answers_is_named() {
+        let set = waiting(2);
+        let job = format!("{:032x}", 1);
+        {
+            let mut board = set.board();
+            board.stages = vec![Stage::Withdrawn, Stage::Failed];
+            board.outcomes[1] = Some(Err(Unreachable("lost".to_owned())));
+            board.lost = vec![Some("$(id)".to_owned()), Some(job.clone())];
+        }
+        let report = report(&set, 24 << 10);
+        assert_eq!(report["lost"], json!({"web1.example.com": job}));
+        let next = report["next"].as_str().unwrap();
+        assert!(next.contains("jobs in lost may still wait"), "{next}");
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub struct Set {
 pub struct Board {
     pub stages: Vec<Stage>,
     pub outcomes: Vec<Option<HostOutcome>>,
+    /// The job of a host that no longer answers about it. It may still wait or run there.
+    pub lost: Vec<Option<String>>,
     pub is_stopped: bool,
 }
 
@@ -66,6 +68,7 @@ impl Set {
             board: Mutex::new(Board {
                 stages: vec![Stage::NotSent; count],
                 outcomes: vec![None; count],
+                lost: vec![None; count],
                 is_stopped: false,
             }),
             call,
