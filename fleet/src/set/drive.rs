@@ -225,15 +225,15 @@ mod tests {
     #[test]
     fn job_without_a_further_answer_stays_known() {
         let job = "ab".repeat(16);
-        let waits = || answer(json!({"job_id": job, "state": "awaiting_approval"}));
+        let asks = || answer(json!({"job_id": job, "state": "awaiting_approval"}));
         let ended = || answer(json!({"job_id": job, "state": "exited", "exit": 0}));
         let refused = || answer(json!({"error": {"code": "unreachable"}}));
         let down = || Err(Unreachable("lost".to_owned()));
         for (outcomes, expect) in [
-            (vec![waits(), down()], Some(&job)),
-            (vec![waits(), refused()], Some(&job)),
-            (vec![waits(), ended()], None),
-            (vec![waits()], None),
+            (vec![asks(), down()], Some(&job)),
+            (vec![asks(), refused()], Some(&job)),
+            (vec![asks(), ended()], None),
+            (vec![asks()], None),
             (vec![down()], None),
             (vec![refused()], None),
         ] {
