@@ -410,7 +410,7 @@ mod tests {
             ),
         ] {
             let line = format!("remit approve abab {options}");
-            let words = text::words(line.trim_end()).unwrap();
+            let words = remit_words::command_line::words(line.trim_end()).unwrap();
             let words = words.into_iter().map(|word| word.text);
             let Verb::Approve(args) = Cli::try_parse_from(words).unwrap().verb else {
                 panic!("{line}");

@@ -411,7 +411,10 @@ mod tests {
             "remit unenroll robo --state /srv/state",
             "remit unenroll robo key.pub --state '/srv/a b'",
         ] {
-            let words = text::words(line).unwrap().into_iter().map(|word| word.text);
+            let words = remit_words::command_line::words(line)
+                .unwrap()
+                .into_iter()
+                .map(|word| word.text);
             let Verb::Unenroll(args) = Cli::try_parse_from(words).unwrap().verb else {
                 panic!("{line}");
             };
