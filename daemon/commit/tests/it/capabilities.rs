@@ -1,4 +1,4 @@
-//! Capabilities and times of files: with the content of a plan, in its base, after an undo and after a kill.
+//! Capabilities and times of files: with the content of a plan, in its base, and after an undo. Kills are in `interrupted.rs`.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -14,13 +14,13 @@ use remit_sys::sys;
 use crate::interrupted::{calls, injected};
 use crate::scene::*;
 
-const NAME: &str = "security.capability";
-const RAW: FileCapabilities = FileCapabilities {
+pub const NAME: &str = "security.capability";
+pub const RAW: FileCapabilities = FileCapabilities {
     permitted: 1 << 13,
     inheritable: 0,
     is_effective: true,
 };
-const BIND: FileCapabilities = FileCapabilities {
+pub const BIND: FileCapabilities = FileCapabilities {
     permitted: 1 << 10,
     inheritable: 1 << 10,
     is_effective: false,
@@ -74,6 +74,27 @@ fn planned_at(edits: &[Edit], new: Option<FileCapabilities>, time: i64) -> Vec<u
         }
     };
     let entries = bundle.plan().entries().iter().map(entry).collect();
+    with(&bundle, entries)
+}
+
+/// Returns the bundle with [`RAW`] for the new files of these paths.
+pub fn with_capabilities(input: &[u8], names: &[&str]) -> Vec<u8> {
+    let bundle = Bundle::decode(input.to_vec()).unwrap();
+    let mut entries = bundle.plan().entries().to_vec();
+    let is_one = |entry: &&mut Entry| {
+        let is_it = |name: &&str| at(name).as_os_str().as_encoded_bytes() == entry.path.as_bytes();
+        names.iter().any(is_it)
+    };
+    for entry in entries.iter_mut().filter(is_one) {
+        if let Change::Create {
+            new: New::File(content),
+            ..
+        }
+        | Change::Replace { content, .. } = &mut entry.change
+        {
+            content.capabilities = Some(RAW);
+        }
+    }
     with(&bundle, entries)
 }
 
@@ -289,35 +310,6 @@ fn recovery_gives_back_a_file_of_a_unit_with_a_new_time() {
         }
     }
     assert!(renewed > 0);
-}
-
-#[test]
-fn kill_at_each_step_leaves_old_or_new_capabilities() {
-    let _scene = Scene::new(MEMORY);
-    prepare();
-    let calls = calls(&["commit", &state()], Some(&planned(&edits(), Some(RAW))));
-    let new = content(&tree());
-    assert!(
-        calls.iter().any(|(name, _)| name == "fsetxattr"),
-        "{calls:?}"
-    );
-    for call in &calls {
-        prepare();
-        let old = tree();
-        let input = planned(&edits(), Some(RAW));
-        let arguments = ["commit", &state()];
-        end(start(
-            &injected(call, "signal=SIGKILL"),
-            &arguments,
-            Some(&input),
-        ));
-        recover().is_done();
-        if tree() != old {
-            assert_eq!(content(&tree()), new, "{call:?}");
-            undo(&id_of(&input)).is_done();
-            assert_eq!(tree(), old, "{call:?}");
-        }
-    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use remit_plan::{Journal, Phase};
 
+use crate::capabilities::{self, RAW, with_capabilities};
 use crate::partly::phase;
 use crate::scene::*;
 
@@ -74,11 +75,24 @@ fn difference(now: &Tree, old: &Tree, new: &Tree) -> Vec<String> {
     odd.map(|path| path.display().to_string()).collect()
 }
 
+/// A file of another owner than root, with other capabilities before, and a new file.
+const CAPABLE: [&str; 2] = ["etc/changed/16", "etc/made/deep/8"];
+
+/// Makes the bundle of the sixty, with capabilities for two of them.
+fn changes() -> Vec<u8> {
+    with_capabilities(&plan(&sixty()), &CAPABLE)
+}
+
 /// Returns the tree after a commit of the sixty, and the calls that it made.
 fn whole_commit() -> (Tree, Vec<(String, usize)>) {
-    let input = plan(&sixty());
+    let input = changes();
     let made = calls(&["commit", &state()], Some(&input));
-    (tree(), made)
+    let new = tree();
+    for name in CAPABLE {
+        let own = new[&at(name)].attributes.get(capabilities::NAME.as_bytes());
+        assert_eq!(own, Some(&RAW.encode()), "{name}");
+    }
+    (new, made)
 }
 
 #[test]
@@ -88,7 +102,7 @@ fn kill_at_each_step_of_a_commit_leaves_the_old_or_the_new_tree() {
     assert!(calls.len() > 250, "{}", calls.len());
     let (mut olds, mut news) = (0, 0);
     for call in &calls {
-        let input = plan(&sixty());
+        let input = changes();
         let old = tree();
         let killed = end(start(
             &injected(call, "signal=SIGKILL"),
@@ -117,7 +131,7 @@ fn kill_at_each_step_of_a_commit_leaves_the_old_or_the_new_tree() {
 
 /// Commits, and returns the tree before and the id.
 fn committed() -> (Tree, String) {
-    let input = plan(&sixty());
+    let input = changes();
     let (old, id) = (tree(), id_of(&input));
     commit(&input).is_done();
     (old, id)
@@ -153,7 +167,7 @@ fn kill_at_each_step_of_an_undo_leaves_the_old_or_the_new_tree() {
 fn kill_at_each_step_of_a_recovery_leaves_the_old_tree_to_the_next() {
     let _scene = Scene::new(MEMORY);
     let prepare = || {
-        let input = plan(&sixty());
+        let input = changes();
         let old = tree();
         // In the middle of the steps.
         let call = ("renameat2".to_owned(), 45);
@@ -189,7 +203,7 @@ fn failure_of_each_call_leaves_the_old_or_the_new_tree() {
     let (new, calls) = whole_commit();
     let mut pending = 0;
     for (number, call) in calls.iter().enumerate() {
-        let input = plan(&sixty());
+        let input = changes();
         let old = tree();
         let error = ["error=EIO", "error=ENOSPC"][number % 2];
         let failed = end(start(
@@ -327,7 +341,7 @@ fn mode_that_somebody_set_after_all_steps_is_no_lost_write() {
 #[test]
 fn kills_at_random_moments_leave_the_old_or_the_new_tree() {
     let _scene = Scene::new(Disk::Ext4);
-    let input = plan(&sixty());
+    let input = changes();
     let started = Instant::now();
     commit(&input).is_done();
     let (whole, new) = (started.elapsed(), tree());
@@ -336,7 +350,7 @@ fn kills_at_random_moments_leave_the_old_or_the_new_tree() {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        let input = plan(&sixty());
+        let input = changes();
         let old = tree();
         let mut child = start(&[], &["commit", &state()], Some(&input));
         let share = u32::try_from(random % 1024).unwrap();
@@ -368,7 +382,7 @@ fn disk_as_it_is_before_a_call_recovers() {
     let mut left: Vec<_> = points.iter().step_by(points.len() / 20).collect();
     while let Some(point) = left.pop() {
         let (before, call) = point;
-        let input = plan(&sixty());
+        let input = changes();
         let old = tree();
         run(Command::new("sync").arg("-f").arg(at("etc")));
         let (name, number) = call;

@@ -20,6 +20,8 @@ use remit_plan::{
 };
 use remit_sys::sys;
 
+use crate::capabilities::{self, BIND};
+
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_remit-commit");
 
 /// Every test sees its own file system here.
@@ -537,6 +539,7 @@ pub fn sixty() -> Vec<Edit> {
         set_attribute(&name, "user.remit", &[number as u8; 5]);
         edits.push(write(&name, &format!("new {number}\n")));
     }
+    set_attribute("etc/changed/16", capabilities::NAME, &BIND.encode());
     symlink("/old", at("etc/changed/link")).unwrap();
     edits.push(edit("etc/changed/link", Action::Link(b"/new".to_vec())));
     put("etc/changed/to-link", b"old\n", 0o4750, 5);
