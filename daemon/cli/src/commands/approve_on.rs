@@ -21,8 +21,9 @@ use crate::error::{Exit, Failure};
 use crate::render::output::{Context, Form, Sink};
 
 const SSH: &str = "ssh";
-/// The host is not believed: it gets no agent that could sign another request, and no master connection stays open.
-const OPTIONS: [&str; 7] = [
+/// The host is not believed: it gets no agent that could sign another request. A master connection is neither made nor used:
+/// with it, another program of this user could approve without the key.
+const OPTIONS: [&str; 9] = [
     "-T",
     "-a",
     "-x",
@@ -30,6 +31,8 @@ const OPTIONS: [&str; 7] = [
     "ClearAllForwardings=yes",
     "-o",
     "ControlMaster=no",
+    "-o",
+    "ControlPath=none",
 ];
 /// First line of a request as data. The daemon and this program must have the same protocol, as on one host.
 const TITLE: &str = "remit request";
