@@ -12,6 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -49,7 +50,7 @@ impl LockedPipe {
         let (near, silent) = UnixStream::pair().expect("a pair of sockets");
         near.set_read_timeout(Some(LONGEST)).expect("it is ours");
         let let_go = Arc::new(AtomicBool::new(false));
-        let (says, said) = std::sync::mpsc::channel();
+        let (says, said) = channel();
         let done = Arc::clone(&let_go);
         let thread = thread::spawn(move || {
             says.send(nix::unistd::gettid().as_raw())
@@ -189,6 +190,7 @@ const OPEN: u32 = 14;
 const READ: u32 = 15;
 const STATFS: u32 = 17;
 const RELEASE: u32 = 18;
+const FLUSH: u32 = 25;
 const INIT: u32 = 26;
 const BATCH_FORGET: u32 = 42;
 
@@ -197,11 +199,37 @@ const FILE: u64 = 2;
 
 /// Mounted until it is dropped. A thread serves it.
 #[derive(Debug)]
-pub struct Fuse(PathBuf);
+pub struct Fuse {
+    at: PathBuf,
+    hangs: Option<Hanging>,
+}
+
+/// The server says that a close hangs, and answers it once the other end is dropped.
+#[derive(Debug)]
+struct Hanging {
+    said: Receiver<()>,
+    _let_go: Sender<()>,
+}
+
+type AtFlush = Option<(Sender<()>, Receiver<()>)>;
 
 impl Fuse {
     /// Mounts it on a directory, as fusermount(1) does for `uid`. The file's name is `file`.
     pub fn mount(on: &Path, uid: u32, content: &'static str) -> Self {
+        Self::with(on, uid, content, None)
+    }
+
+    /// Does the same with a file whose close(2) hangs until this is dropped.
+    pub fn that_hangs_on_close(on: &Path, uid: u32, content: &'static str) -> Self {
+        let (says, said) = channel();
+        let (let_go, is_let_go) = channel();
+        let mut fuse = Self::with(on, uid, content, Some((says, is_let_go)));
+        let _let_go = let_go;
+        fuse.hangs = Some(Hanging { said, _let_go });
+        fuse
+    }
+
+    fn with(on: &Path, uid: u32, content: &'static str, at_flush: AtFlush) -> Self {
         let device = OpenOptions::new().read(true).write(true).open("/dev/fuse");
         let device = device.expect("the kernel has FUSE");
         let options = format!(
@@ -218,23 +246,31 @@ impl Fuse {
             Some(options.as_c_str()),
         )
         .expect("a mount");
-        thread::spawn(move || serve(device, content.as_bytes()));
-        Self(on.to_owned())
+        thread::spawn(move || serve(device, content.as_bytes(), at_flush));
+        let at = on.to_owned();
+        Self { at, hangs: None }
+    }
+
+    /// Waits until a close hangs. Panics after a minute.
+    pub fn until_it_hangs(&self) {
+        let hanging = self.hangs.as_ref().expect("it hangs on close");
+        let said = hanging.said.recv_timeout(Duration::from_secs(60));
+        said.expect("a close hangs");
     }
 
     /// Returns the path of its file.
     pub fn file(&self) -> PathBuf {
-        self.0.join("file")
+        self.at.join("file")
     }
 }
 
 impl Drop for Fuse {
     fn drop(&mut self) {
-        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+        let _ = umount2(&self.at, MntFlags::MNT_DETACH);
     }
 }
 
-fn serve(mut device: File, content: &[u8]) {
+fn serve(mut device: File, content: &[u8], at_flush: AtFlush) {
     let mut request = vec![0; 256 << 10];
     while let Ok(length) = device.read(&mut request) {
         let request = request.get(..length).unwrap_or_default();
@@ -253,6 +289,11 @@ fn serve(mut device: File, content: &[u8]) {
             }
             STATFS => Ok(vec![0; 80]),
             RELEASE => Ok(Vec::new()),
+            FLUSH if let Some((says, let_go)) = &at_flush => {
+                let _ = says.send(());
+                let _ = let_go.recv();
+                Ok(Vec::new())
+            }
             _ => Err(libc::ENOSYS),
         };
         let (error, body) = match answer {

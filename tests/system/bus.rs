@@ -33,10 +33,10 @@ const ASK: [&str; 5] = [
 ];
 
 /// A bus at the usual path, which only this test sees.
-struct TestBus(Child);
+pub struct TestBus(Child);
 
 impl TestBus {
-    fn start() -> Self {
+    pub fn start() -> Self {
         // Of this thread, and of all that it starts.
         unshare(CloneFlags::CLONE_NEWNS).unwrap();
         let (none, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
@@ -74,7 +74,7 @@ impl Drop for TestBus {
     }
 }
 
-fn asks(caller: &mut Caller, call: &str, more: &[&str]) -> JobReport {
+pub fn asks(caller: &mut Caller, call: &str, more: &[&str]) -> JobReport {
     let words = [&ASK[..], &[call], more].concat();
     caller.run(argv(&words)).unwrap()
 }

@@ -1,22 +1,24 @@
 //! The account of a job's uid, answered to nss-systemd(8) as by systemd-userdbd.service(8), for programs that need a
 //! name. No list has it. Invariant: an answer depends on the uid alone; what is not understood has no record.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::sys::socket::{MsgFlags, send};
+use remit_closer::Closer;
+use remit_link::ForeignSocket;
+use remit_link::foreign::Unread;
 
+use crate::ends::{End, pair};
 use crate::limits::QuestionRates;
 
 /// Of user and group.
 pub const NAME: &str = "remit-job";
 /// Sizes of `/run/systemd/userdb/io.systemd.Multiplexer` and `….DynamicUser`, without and with the final NUL.
 pub const ADDRESSES: [u64; 2] = [44, 45];
-/// Connections of one job; of all that have one already; of all. The rest is for first ones, so no job keeps others off.
-const OF_JOB: usize = 8;
-const FURTHER: usize = 64;
-const ALL: usize = 128;
 const QUESTION: usize = 4096;
 
 #[derive(Debug)]
@@ -25,23 +27,19 @@ pub struct Lookup {
     pub since: Instant,
     /// Set by its owner, which then removes it.
     pub is_over: bool,
-    job: OwnedFd,
+    job: ForeignSocket,
     question: Vec<u8>,
 }
 
 impl Lookup {
-    /// Returns the job's end, too; `None` if the job or all have too many.
-    pub fn open(others: &[Self], uid: u32, now: Instant) -> Option<(Self, OwnedFd)> {
-        let of_job = others.iter().filter(|one| one.uid == uid).count();
-        let most = match of_job {
-            0 => ALL,
-            _ => FURTHER,
-        };
-        if of_job >= OF_JOB || others.len() >= most {
-            return None;
-        }
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let (job, end) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags).ok()?;
+    /// Returns the job's end, too.
+    pub fn open(
+        uid: u32,
+        now: Instant,
+        closer: &Closer,
+        counted: &Arc<()>,
+    ) -> io::Result<(Self, End)> {
+        let (job, end) = pair(closer, counted)?;
         let lookup = Self {
             uid,
             since: now,
@@ -49,7 +47,7 @@ impl Lookup {
             job,
             question: Vec::new(),
         };
-        Some((lookup, end))
+        Ok((lookup, end))
     }
 
     #[must_use]
@@ -60,13 +58,12 @@ impl Lookup {
     /// Reads once, and answers what is complete, until the job has asked too often or does not read.
     pub fn on_job(&mut self, asked: &mut QuestionRates, now: Instant) {
         let mut bytes = [0; QUESTION];
-        match recv(self.job.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
-            Ok(0) => self.is_over = true,
-            Ok(length) => self
+        match self.job.recv(&mut bytes) {
+            Ok(piece) if piece.length > 0 => self
                 .question
-                .extend(bytes.get(..length).unwrap_or_default()),
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(_) => self.is_over = true,
+                .extend(bytes.get(..piece.length).unwrap_or_default()),
+            Err(Unread::Errno(Errno::EAGAIN | Errno::EINTR)) => {}
+            Ok(_) | Err(_) => self.is_over = true,
         }
         while !self.is_over
             && let Some(end) = self.question.iter().position(|byte| *byte == 0)
@@ -113,34 +110,22 @@ fn answer(question: &[u8], uid: u32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+
+    use nix::sys::socket::recv;
+
     use super::*;
 
-    #[test]
-    fn connections_have_limits_of_a_job_and_of_all() {
-        let now = Instant::now();
-        let mut all: Vec<Lookup> = Vec::new();
-        let mut open = |uid| match Lookup::open(&all, uid, now) {
-            Some((lookup, _)) => {
-                all.push(lookup);
-                true
-            }
-            None => false,
-        };
-        for uid in 0..8 {
-            assert!((0..OF_JOB).all(|_| open(uid)), "{uid}");
-            assert!(!open(uid), "{uid}");
-        }
-        // Each of 64 other jobs gets one, and only one.
-        for uid in 100..164 {
-            assert!(open(uid) && !open(uid), "{uid}");
-        }
-        assert!(!open(99), "all are in use");
+    fn open() -> (Lookup, OwnedFd) {
+        let opened = Lookup::open(7, Instant::now(), &Closer::default(), &Arc::default());
+        let (lookup, end) = opened.unwrap();
+        (lookup, end.fd)
     }
 
     const NOTHING: &[u8] = &[0; QUESTION];
 
     fn asking(rates: &mut QuestionRates, now: Instant, question: &[u8]) -> (Lookup, OwnedFd) {
-        let (mut lookup, end) = Lookup::open(&[], 7, now).unwrap();
+        let (mut lookup, end) = open();
         let flags = MsgFlags::MSG_DONTWAIT;
         assert_eq!(send(end.as_raw_fd(), question, flags), Ok(question.len()));
         lookup.on_job(rates, now);
@@ -172,7 +157,7 @@ mod tests {
     #[test]
     fn job_that_is_lost_is_answered_no_more() {
         let (mut rates, now) = (QuestionRates::default(), Instant::now());
-        let (mut lookup, end) = Lookup::open(&[], 7, now).unwrap();
+        let (mut lookup, end) = open();
         send(end.as_raw_fd(), NOTHING, MsgFlags::MSG_DONTWAIT).unwrap();
         drop(end);
         lookup.on_job(&mut rates, now);

@@ -20,8 +20,8 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch, apply_filter,
 };
 
-/// Two for each of 128 connections, 128 lookups, 256 listeners, and some more.
-const DESCRIPTORS: u64 = 704;
+/// Three for each of 128 connections, two for each of 128 lookups, 256 listeners, and some more.
+const DESCRIPTORS: u64 = 960;
 
 const VERSIONS: [ABI; 6] = [ABI::V6, ABI::V5, ABI::V4, ABI::V3, ABI::V2, ABI::V1];
 
@@ -48,6 +48,11 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_getrandom,
     libc::SYS_getpid,
     libc::SYS_gettid,
+    // Threads.
+    libc::SYS_clone3, // Another filter refuses it: libc then uses clone.
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_sched_getaffinity, // pthread_getattr_np(3), at the start of each thread.
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigreturn,
@@ -61,6 +66,9 @@ const ALLOWED: &[c_long] = &[
 const ALLOWED_HERE: &[c_long] = &[libc::SYS_poll];
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_HERE: &[c_long] = &[];
+
+/// Of Linux 6.16.
+const SO_PASSRIGHTS: i32 = 83;
 
 const REQUESTS: [libc::Ioctl; 4] = [
     libc::SECCOMP_IOCTL_NOTIF_RECV,
@@ -111,8 +119,11 @@ pub fn restrict_calls(bus: &Path) -> Result<(), String> {
     let cannot =
         |error: &dyn std::fmt::Display| format!("cannot restrict itself with seccomp: {error}");
     let address = UnixAddr::new(bus).map_err(|error| cannot(&error))?;
-    let program = filter(address.len().into()).map_err(|error| cannot(&error))?;
-    apply_filter(&program).map_err(|error| cannot(&error))
+    for program in [no_clone3(), filter(address.len().into())] {
+        let program = program.map_err(|error| cannot(&error))?;
+        apply_filter(&program).map_err(|error| cannot(&error))?;
+    }
+    Ok(())
 }
 
 /// Permits no file, TCP port, abstract socket or signal. Returns false without Landlock.
@@ -145,6 +156,14 @@ fn handled(abi: ABI) -> Result<Ruleset, RulesetError> {
     Ok(ruleset)
 }
 
+/// Its flags are in memory, where no filter sees them.
+fn no_clone3() -> Result<BpfProgram, seccompiler::BackendError> {
+    let rules = [(libc::SYS_clone3, Vec::new())].into();
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    let enosys = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+    SeccompFilter::new(rules, SeccompAction::Allow, enosys, arch)?.try_into()
+}
+
 fn filter(connect_length: u64) -> Result<BpfProgram, seccompiler::BackendError> {
     let is = |arg: u8, op: Op, value: u64| SeccompCondition::new(arg, Len::Dword, op, value);
     let flags = |value: i32| u64::from(value.unsigned_abs());
@@ -165,6 +184,24 @@ fn filter(connect_length: u64) -> Result<BpfProgram, seccompiler::BackendError> 
         .map(|request| SeccompRule::new(vec![is(1, Op::Eq, u64::from(*request as u32))?]))
         .collect();
     rules.insert(libc::SYS_ioctl, requests?);
+    // Threads, no processes.
+    let thread = flags(libc::CLONE_THREAD);
+    let is_thread = is(0, Op::MaskedEq(thread), thread)?;
+    rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![is_thread])?]);
+    for (call, options) in [
+        (
+            libc::SYS_setsockopt,
+            &[SO_PASSRIGHTS, libc::SO_OOBINLINE][..],
+        ),
+        (libc::SYS_getsockopt, &[SO_PASSRIGHTS]),
+    ] {
+        let of_socket = |option: &i32| {
+            let level = is(1, Op::Eq, flags(libc::SOL_SOCKET))?;
+            SeccompRule::new(vec![level, is(2, Op::Eq, flags(*option))?])
+        };
+        let options: Result<Vec<_>, _> = options.iter().map(of_socket).collect();
+        rules.insert(call, options?);
+    }
     // No memory becomes executable.
     let exec = flags(libc::PROT_EXEC);
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {

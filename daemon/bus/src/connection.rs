@@ -1,17 +1,23 @@
 //! One connection of a job and its connection to the bus. Both are non-blocking. Invariants: nothing but a call of the
 //! table reaches the bus, nothing but replies reaches the job, and no buffer exceeds its bound.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket, socketpair,
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, send, socket,
 };
 use nix::unistd::geteuid;
+use remit_closer::Closer;
+use remit_link::ForeignSocket;
+use remit_link::foreign::Unread;
 
+use crate::ends::{End, guard, pair};
 use crate::greeting::{self, Greeting, Step};
 use crate::header;
 use crate::limits::{CALLS, Job};
@@ -68,8 +74,8 @@ enum Stage {
 #[derive(Debug)]
 pub struct Connection {
     pub uid: u32,
-    job: OwnedFd,
-    bus: OwnedFd,
+    job: ForeignSocket,
+    bus: ForeignSocket,
     since: Instant,
     stage: Stage,
     guid: String,
@@ -91,12 +97,18 @@ pub struct Connection {
 
 impl Connection {
     /// Connects to the bus. Returns the job's end, too.
-    pub fn open(uid: u32, bus: &Path, now: Instant) -> Result<(Self, OwnedFd), Errno> {
+    pub fn open(
+        uid: u32,
+        bus: &Path,
+        now: Instant,
+        closer: &Closer,
+        counted: &Arc<()>,
+    ) -> io::Result<(Self, End)> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let (family, kind) = (AddressFamily::Unix, SockType::Stream);
-        let upstream = socket(family, kind, flags, None)?;
+        let upstream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        let upstream = guard(upstream, closer, counted);
         connect(upstream.as_raw_fd(), &UnixAddr::new(bus)?)?;
-        let (job, job_end) = socketpair(family, kind, None, flags)?;
+        let (job, end) = pair(closer, counted)?;
         let connection = Self {
             uid,
             job,
@@ -115,7 +127,7 @@ impl Connection {
             is_bus_gone: false,
             is_over: false,
         };
-        Ok((connection, job_end))
+        Ok((connection, end))
     }
 
     #[must_use]
@@ -352,17 +364,17 @@ impl Connection {
     }
 }
 
-/// Reads once: `None` if there is nothing now, no bytes at the end. Without a control buffer no descriptor comes (unix(7)).
-fn read<'a>(from: &OwnedFd, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
-    match recv(from.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
-        Ok(length) => buffer.get(..length),
-        Err(Errno::EAGAIN | Errno::EINTR) => None,
+/// Reads once: `None` if there is nothing now, no bytes at the end. Descriptors are the end: they stay in the socket.
+fn read<'a>(from: &ForeignSocket, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    match from.recv(buffer) {
+        Ok(piece) => buffer.get(..piece.length),
+        Err(Unread::Errno(Errno::EAGAIN | Errno::EINTR)) => None,
         Err(_) => Some(&[]),
     }
 }
 
 /// Writes as much as the other end takes. An empty buffer gives its memory back.
-fn write(to: &OwnedFd, buffer: &mut Vec<u8>) -> Result<(), Ended> {
+fn write(to: &ForeignSocket, buffer: &mut Vec<u8>) -> Result<(), Ended> {
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
     let mut at = 0;
     let result = loop {

@@ -1,6 +1,7 @@
 //! What one job has used: its connections, calls and refusals. It is known by its uid.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use remit_common::bus::{REFUSED, shown};
@@ -10,9 +11,9 @@ use crate::message::Call;
 use crate::table;
 
 /// Connections of one job; of all that have one already; of all. The rest is for first ones, so no job keeps others off.
-pub const CONNECTIONS_OF_JOB: usize = 8;
-const FURTHER_CONNECTIONS: usize = 64;
-pub const CONNECTIONS: usize = 128;
+const OF_JOB: usize = 8;
+const FURTHER: usize = 64;
+const ALL: usize = 128;
 /// Connections that one job opens, per second, after a burst: each one makes the bus tell others of a new name.
 const OPENS: u32 = 40;
 const OPENS_BURST: u32 = 400;
@@ -27,7 +28,6 @@ const JOBS: usize = 4096;
 pub struct Job {
     bucket: TokenBucket,
     opens: TokenBucket,
-    pub connections: usize,
     pub calls: u64,
     pub refused: u64,
     /// The first refused calls, each once.
@@ -39,7 +39,6 @@ impl Job {
         Self {
             bucket: TokenBucket::per_second(CALLS, BURST, now),
             opens: TokenBucket::per_second(OPENS, OPENS_BURST, now),
-            connections: 0,
             calls: 0,
             refused: 0,
             first: Vec::new(),
@@ -69,40 +68,61 @@ impl Job {
     }
 }
 
+/// Connections by uid. One counts until its last end is closed, which a job can delay.
 #[derive(Debug, Default)]
-pub struct Jobs(BTreeMap<u32, Job>);
+pub struct Connections(Vec<(u32, Weak<()>)>);
+
+impl Connections {
+    /// Counts one as long as the answer lives. `None` if the job or all have too many.
+    pub fn add(&mut self, uid: u32) -> Option<Arc<()>> {
+        self.0.retain(|(_, one)| one.strong_count() > 0);
+        let of_job = self.0.iter().filter(|(of, _)| *of == uid).count();
+        let most = match of_job {
+            0 => ALL,
+            _ => FURTHER,
+        };
+        if of_job >= OF_JOB || self.0.len() >= most {
+            return None;
+        }
+        let counted = Arc::new(());
+        self.0.push((uid, Arc::downgrade(&counted)));
+        Some(counted)
+    }
+
+    /// The uid may be another job's.
+    pub fn forget(&mut self, uid: u32) {
+        self.0.retain(|(of, _)| *of != uid);
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Jobs {
+    jobs: BTreeMap<u32, Job>,
+    connections: Connections,
+}
 
 impl Jobs {
-    #[must_use]
-    pub fn admits(&self, uid: u32, now: Instant) -> bool {
-        let all: usize = self.0.values().map(|job| job.connections).sum();
-        let Some(job) = self.0.get(&uid) else {
-            return all < CONNECTIONS && self.0.len() < JOBS;
+    /// Counts a connection as [`Connections::add`].
+    pub fn admit(&mut self, uid: u32, now: Instant) -> Option<Arc<()>> {
+        let is_within = match self.jobs.get(&uid) {
+            Some(job) => job.opens.check(1, now).is_ok(),
+            None => self.jobs.len() < JOBS,
         };
-        let most = match job.connections {
-            0 => CONNECTIONS,
-            _ => FURTHER_CONNECTIONS,
-        };
-        all < most && job.connections < CONNECTIONS_OF_JOB && job.opens.check(1, now).is_ok()
+        is_within.then(|| self.connections.add(uid)).flatten()
     }
 
     #[must_use]
     pub fn is_new(&self, uid: u32) -> bool {
-        !self.0.contains_key(&uid)
+        !self.jobs.contains_key(&uid)
     }
 
     pub fn get(&mut self, uid: u32, now: Instant) -> &mut Job {
-        self.0.entry(uid).or_insert_with(|| Job::new(now))
-    }
-
-    pub fn disconnected(&mut self, uid: u32) {
-        if let Some(job) = self.0.get_mut(&uid) {
-            job.connections = job.connections.saturating_sub(1);
-        }
+        self.jobs.entry(uid).or_insert_with(|| Job::new(now))
     }
 
     pub fn forget(&mut self, uid: u32) -> Option<Job> {
-        self.0.remove(&uid)
+        self.connections.forget(uid);
+        self.jobs.remove(&uid)
     }
 }
 
@@ -132,30 +152,34 @@ mod tests {
 
     #[test]
     fn connections_have_limits_of_a_job_and_of_all() {
-        let (mut jobs, now) = (Jobs::default(), Instant::now());
+        let mut connections = Connections::default();
+        let mut held = BTreeMap::new();
         for uid in 0..8 {
-            for _ in 0..CONNECTIONS_OF_JOB {
-                assert!(jobs.admits(uid, now));
-                jobs.get(uid, now).connections += 1;
-            }
-            assert!(!jobs.admits(uid, now));
+            let own: Vec<_> = (0..OF_JOB).map(|_| connections.add(uid).unwrap()).collect();
+            assert!(connections.add(uid).is_none());
+            held.insert(uid, own);
         }
-        jobs.disconnected(3);
-        assert!(jobs.admits(3, now) && !jobs.admits(4, now));
+        // One that another thread closes counts until it has done so.
+        let closing = held.get_mut(&3).unwrap().pop().unwrap();
+        let last = Arc::clone(&closing);
+        drop(closing);
+        assert!(connections.add(3).is_none());
+        drop(last);
+        assert!(connections.add(4).is_none() && connections.add(3).is_some());
+        let own = connections.add(3).unwrap();
+        held.get_mut(&3).unwrap().push(own);
         // Each of 64 other jobs gets one, and only one.
-        for uid in 100..165 {
-            assert!(jobs.admits(uid, now), "{uid}");
-            jobs.get(uid, now).connections += 1;
-            assert!(!jobs.admits(uid, now), "{uid}");
+        for uid in 100..164 {
+            held.insert(uid, vec![connections.add(uid).unwrap()]);
+            assert!(connections.add(uid).is_none(), "{uid}");
         }
-        assert!(!jobs.admits(99, now), "all are in use");
-        assert!(!jobs.admits(3, now));
-        jobs.disconnected(100);
-        assert!(jobs.admits(99, now) && jobs.admits(100, now));
-        assert!(jobs.is_new(99) && !jobs.is_new(3));
-        assert_eq!(jobs.forget(4).unwrap().connections, CONNECTIONS_OF_JOB);
-        assert!(jobs.is_new(4) && jobs.forget(4).is_none());
-        jobs.disconnected(4);
+        assert!(connections.add(99).is_none(), "all are in use");
+        held.remove(&100);
+        let first = connections.add(99);
+        assert!(first.is_some() && connections.add(100).is_none());
+        // The next job of this uid does not have those of the last one.
+        connections.forget(4);
+        assert!(connections.add(4).is_some());
     }
 
     #[test]
@@ -164,12 +188,14 @@ mod tests {
         for uid in 0..u32::try_from(JOBS).unwrap() {
             jobs.get(uid, now);
         }
-        assert!(jobs.admits(0, now) && !jobs.admits(u32::MAX, now));
+        assert!(jobs.admit(0, now).is_some() && jobs.admit(u32::MAX, now).is_none());
         for _ in 0..OPENS_BURST {
-            assert!(jobs.admits(0, now));
+            assert!(jobs.admit(0, now).is_some());
             jobs.get(0, now).opens(now);
         }
-        assert!(!jobs.admits(0, now) && jobs.admits(0, now + Duration::from_secs(1)));
+        let later = now + Duration::from_secs(1);
+        assert!(jobs.admit(0, now).is_none() && jobs.admit(0, later).is_some());
+        assert!(!jobs.is_new(0) && jobs.forget(0).is_some() && jobs.is_new(0));
     }
 
     #[test]

@@ -1,17 +1,23 @@
-//! The loop: one thread, poll(2), no call that may block but a report to the warden.
+//! The loop: one thread, poll(2), no call that may block but a report to the warden. What a job can delay is done by other
+//! threads ([`crate::listener`], [`crate::ends`]).
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use remit_closer::Closer;
 use remit_common::bus::{Order, Report, VERSION};
 
 use crate::account::Lookup;
 use crate::connection::{CHUNK, Connection};
-use crate::limits::{Jobs, QuestionRates};
-use crate::listener;
+use crate::ends::End;
+use crate::limits::{Connections, Jobs, QuestionRates};
+use crate::listener::{self, Asked, Asking};
 use crate::orders;
 use crate::table::Table;
 
@@ -46,14 +52,17 @@ pub struct Server {
     jobs: Jobs,
     connections: Vec<Connection>,
     lookups: Vec<Lookup>,
+    connections_of_lookups: Connections,
     questions: QuestionRates,
-    listeners: Vec<OwnedFd>,
+    asked: Receiver<Asked>,
+    asking: Asking,
+    closer: Closer,
     scratch: Vec<u8>,
 }
 
 enum Source {
     Warden,
-    Listener(usize),
+    Asked,
     Job(usize),
     Lookup(usize),
     Bus(usize),
@@ -74,6 +83,11 @@ impl Server {
             },
             Some(_) => return Err("the first order does not begin".to_owned()),
         };
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let wake = EventFd::from_flags(flags)
+            .map_err(|error| format!("cannot make an event descriptor: {error}"))?;
+        let (to, asked) = channel();
+        let wake = Arc::new(wake);
         Ok(Some(Self {
             warden,
             settings,
@@ -81,8 +95,11 @@ impl Server {
             jobs: Jobs::default(),
             connections: Vec::new(),
             lookups: Vec::new(),
+            connections_of_lookups: Connections::default(),
             questions: QuestionRates::default(),
-            listeners: Vec::new(),
+            asked,
+            asking: Asking { to, wake },
+            closer: Closer::default(),
             scratch: vec![0; CHUNK],
         }))
     }
@@ -97,55 +114,47 @@ impl Server {
 
     /// Handles what poll(2) reports. Returns false if the warden is gone.
     fn turn(&mut self) -> Result<bool, String> {
-        let ready = self.ready()?;
+        // Before poll(2): a job may connect again after it has closed, which is then reported.
+        let asked: Vec<Asked> = self.asked.try_iter().collect();
+        let ready = self.ready(!asked.is_empty())?;
         let now = Instant::now();
-        let mut lost = Vec::new();
+        let mut is_warden_ready = false;
         for (source, events) in ready {
-            let is_connected = match source {
-                Source::Job(at) => {
-                    self.on_connection(at, Some(events), now);
-                    true
-                }
-                Source::Bus(at) => {
-                    self.on_connection(at, None, now);
-                    true
-                }
+            match source {
+                Source::Job(at) => self.on_connection(at, Some(events), now),
+                Source::Bus(at) => self.on_connection(at, None, now),
                 Source::Lookup(at) => {
                     if let Some(lookup) = self.lookups.get_mut(at) {
                         lookup.on_job(&mut self.questions, now);
                     }
-                    true
                 }
-                Source::Listener(at) => {
-                    let (is_connected, is_open) = self.on_listener(at, events, now)?;
-                    if !is_open {
-                        lost.push(at);
-                    }
-                    is_connected
-                }
-                Source::Warden => self.on_warden(now)?,
-            };
-            if !is_connected {
+                Source::Asked => drop(self.asking.wake.read()),
+                Source::Warden => is_warden_ready = true,
+            }
+        }
+        self.remove_ended();
+        for asked in asked {
+            if !self.on_asked(&asked, now)? {
                 return Ok(false);
             }
         }
-        // A listener that is closed answers all who ask there with ENOSYS.
-        for at in lost.into_iter().rev() {
-            self.listeners.swap_remove(at);
+        if is_warden_ready && !self.on_warden(now)? {
+            return Ok(false);
         }
         let patience = self.settings.patience;
         for connection in &mut self.connections {
             let since = connection.greets_since();
             connection.is_over |= since.is_some_and(|since| now >= since + patience);
         }
-        self.lookups
-            .retain(|one| !one.is_over && now < one.since + patience);
+        for lookup in &mut self.lookups {
+            lookup.is_over |= now >= lookup.since + patience;
+        }
         self.remove_ended();
         Ok(true)
     }
 
-    /// Waits for events. The warden comes last: new listeners have the highest index, and connections do not move.
-    fn ready(&self) -> Result<Vec<(Source, PollFlags)>, String> {
+    /// Waits for events, unless there is other work.
+    fn ready(&self, is_busy: bool) -> Result<Vec<(Source, PollFlags)>, String> {
         let mut sources = Vec::new();
         let mut fds = Vec::new();
         for (at, connection) in self.connections.iter().enumerate() {
@@ -161,13 +170,18 @@ impl Server {
             sources.push(Source::Lookup(at));
             fds.push(PollFd::new(lookup.end(), PollFlags::POLLIN));
         }
-        for (at, listener) in self.listeners.iter().enumerate() {
-            sources.push(Source::Listener(at));
-            fds.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
+        for (source, fd) in [
+            (Source::Asked, self.asking.wake.as_fd()),
+            (Source::Warden, self.warden.as_fd()),
+        ] {
+            sources.push(source);
+            fds.push(PollFd::new(fd, PollFlags::POLLIN));
         }
-        sources.push(Source::Warden);
-        fds.push(PollFd::new(self.warden.as_fd(), PollFlags::POLLIN));
-        match poll(&mut fds, self.timeout()) {
+        let timeout = match is_busy {
+            true => PollTimeout::ZERO,
+            false => self.timeout(),
+        };
+        match poll(&mut fds, timeout) {
             Ok(_) => {}
             Err(Errno::EINTR) => return Ok(Vec::new()),
             Err(error) => return Err(format!("cannot poll: {error}")),
@@ -204,60 +218,42 @@ impl Server {
         connection.is_over = result.is_err();
     }
 
-    /// Returns whether the warden is connected, and whether the listener is of use.
-    fn on_listener(
-        &mut self,
-        at: usize,
-        events: PollFlags,
-        now: Instant,
-    ) -> Result<(bool, bool), String> {
-        // No event of a connection comes after those of listeners. A job may connect again after it has closed.
-        self.remove_ended();
-        let Some(listener) = self.listeners.get(at) else {
-            return Ok((true, true));
-        };
-        if !events.contains(PollFlags::POLLIN) {
-            return Ok((true, false));
-        }
-        let asked = match listener::receive(listener) {
-            Ok(Some(asked)) => asked,
-            Ok(None) => return Ok((true, true)),
-            Err(_) => return Ok((true, false)),
-        };
+    /// Returns false if the warden is gone.
+    fn on_asked(&mut self, asked: &Asked, now: Instant) -> Result<bool, String> {
         let uid = asked.uid;
-        if asked.is_for_accounts() && uid >= self.settings.least_uid {
-            let opened = match self.questions.count(uid, now) {
-                true => Lookup::open(&self.lookups, uid, now),
-                false => None,
-            };
-            match opened {
-                Some((lookup, end)) => {
-                    if asked.connect(&end) {
-                        self.lookups.push(lookup);
-                    }
-                }
-                None => asked.refuse(),
-            }
-            return Ok((true, true));
-        }
-        let opened = match uid >= self.settings.least_uid && self.jobs.admits(uid, now) {
-            true => Connection::open(uid, &self.settings.bus, now).ok(),
+        let end = match uid >= self.settings.least_uid {
+            true if asked.is_for_accounts => self.open_lookup(uid, now),
+            true => self.open(uid, now),
             false => None,
         };
-        let Some((connection, end)) = opened else {
-            asked.refuse();
-            return Ok((true, true));
-        };
-        if self.jobs.is_new(uid) && !orders::report(&self.warden, &Report::Connected { uid })? {
-            return Ok((false, true));
+        let is_first = end.is_some() && !asked.is_for_accounts && self.jobs.is_new(uid);
+        if is_first && !orders::report(&self.warden, &Report::Connected { uid })? {
+            return Ok(false);
         }
-        let job = self.jobs.get(uid, now);
-        job.opens(now);
-        if asked.connect(&end) {
-            job.connections += 1;
-            self.connections.push(connection);
+        if end.is_some() && !asked.is_for_accounts {
+            self.jobs.get(uid, now).opens(now);
         }
-        Ok((true, true))
+        // A listener's thread ends after its answer, never before.
+        let _ = asked.answer.send(end);
+        Ok(true)
+    }
+
+    fn open(&mut self, uid: u32, now: Instant) -> Option<End> {
+        let counted = self.jobs.admit(uid, now)?;
+        let opened = Connection::open(uid, &self.settings.bus, now, &self.closer, &counted);
+        let (connection, end) = opened.ok()?;
+        self.connections.push(connection);
+        Some(end)
+    }
+
+    fn open_lookup(&mut self, uid: u32, now: Instant) -> Option<End> {
+        if !self.questions.count(uid, now) {
+            return None;
+        }
+        let counted = self.connections_of_lookups.add(uid)?;
+        let (lookup, end) = Lookup::open(uid, now, &self.closer, &counted).ok()?;
+        self.lookups.push(lookup);
+        Some(end)
     }
 
     fn on_warden(&mut self, now: Instant) -> Result<bool, String> {
@@ -266,8 +262,13 @@ impl Server {
         };
         match (order, fds.pop(), fds.is_empty()) {
             (Order::Listener, Some(listener), true) => {
-                if self.listeners.len() < LISTENERS {
-                    self.listeners.push(listener);
+                // One is of the loop itself.
+                if Arc::strong_count(&self.asking.wake) <= LISTENERS
+                    && let Err(error) = listener::serve(listener, self.asking.clone())
+                {
+                    eprintln!(
+                        "remit-bus: jobs of a worker have no bus: no thread for them: {error}"
+                    );
                 }
                 Ok(true)
             }
@@ -296,6 +297,7 @@ impl Server {
         }
         self.remove_ended();
         self.lookups.retain(|one| one.uid != uid);
+        self.connections_of_lookups.forget(uid);
         self.questions.forget(uid);
         let (calls, refused, first) = match self.jobs.forget(uid) {
             Some(job) => (job.calls, job.refused, job.first),
@@ -310,12 +312,7 @@ impl Server {
     }
 
     fn remove_ended(&mut self) {
-        let jobs = &mut self.jobs;
-        self.connections.retain(|connection| {
-            if connection.is_over {
-                jobs.disconnected(connection.uid);
-            }
-            !connection.is_over
-        });
+        self.connections.retain(|connection| !connection.is_over);
+        self.lookups.retain(|lookup| !lookup.is_over);
     }
 }

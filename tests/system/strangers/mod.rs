@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+mod bus;
 mod pipes;
 
 use std::net::TcpListener;
