@@ -29,6 +29,9 @@ pub(super) const IOCTLS: Check = Check { arg: 1, mask: !0, errno: EPERM, want: W
     0x8940, 0x8941, 0x89a0, 0x89a1, 0x8982, 0x8983,
     0xc050_6617, 0xc040_6618, 0xc040_6619, // FS_IOC_{ADD,REMOVE}_ENCRYPTION_KEY, _ALL_USERS.
     0x9408, 0x8008_9418, // BTRFS_IOC_SYNC, BTRFS_IOC_START_SYNC.
+    // BTRFS_IOC_SNAP_{CREATE,DESTROY}, _V2: before December 2023 a snapshot had all of a subvolume, for a descriptor of any
+    // directory in it: also what is hidden from the job.
+    0x5000_9401, 0x5000_9417, 0x5000_940f, 0x5000_943f,
     0x4010_54d5, // TUNATTACHFILTER: a program in the kernel's memory for programs.
 ]) };
 
