@@ -99,7 +99,8 @@ impl SandboxManager {
         let mut all: Vec<_> = absent.map(|(name, why)| format!("{name}: {why}")).collect();
         let unheard = self.kernel_audit.why_not();
         all.extend(unheard.map(|why| format!("the kernel's audit (audit.kernel): {why}")));
-        let no_bus = self.no_bus.as_deref();
+        let no_bus = self.no_bus.clone();
+        let no_bus = no_bus.or_else(|| self.bus.as_ref()?.why_not());
         all.extend(no_bus.map(|why| format!("the system bus for jobs of 'read' (bus.off): {why}")));
         all.sort();
         all.dedup();

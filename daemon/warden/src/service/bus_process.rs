@@ -27,6 +27,8 @@ const REPORT: usize = 1024;
 /// One that lived for a shorter time is restarted after this pause, doubled each time: a restart ends all workers.
 const BACK_OFF: Duration = Duration::from_secs(1);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
+/// Without an answer for so long, status says so.
+const SILENT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 struct BusProcess {
@@ -175,6 +177,19 @@ impl Bus {
         since.map(|since| since.elapsed())
     }
 
+    /// Says why jobs have no bus now.
+    pub fn why_not(&self) -> Option<String> {
+        let Some(process) = &self.process else {
+            return Some("remit-bus has ended, and is started again".to_owned());
+        };
+        let silent = self.unanswered().filter(|silent| *silent >= SILENT)?;
+        Some(format!(
+            "remit-bus (pid {}) has not answered for {} s. If it does not end, restart remitd",
+            process.pid,
+            silent.as_secs()
+        ))
+    }
+
     /// Its pidfd reports the end.
     pub fn kill(&self) {
         if let Some(process) = &self.process {
@@ -281,5 +296,12 @@ mod tests {
         drop(its);
         assert_eq!(bus.end(JobId([4; 16]), take()), None, "it cannot be asked");
         assert!(bus.unanswered().is_some());
+
+        assert_eq!(bus.why_not(), None, "it has some seconds");
+        let late = bus.ended.values_mut().next().unwrap();
+        late.since = late.since.checked_sub(SILENT).unwrap();
+        assert!(bus.why_not().unwrap().contains("has not answered for 5 s"));
+        bus.process = None;
+        assert!(bus.why_not().unwrap().contains("is started again"));
     }
 }
