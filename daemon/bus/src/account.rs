@@ -12,7 +12,7 @@ use remit_closer::Closer;
 use remit_link::ForeignSocket;
 use remit_link::foreign::Unread;
 
-use crate::ends::{End, pair};
+use crate::ends::{JobEnd, pair};
 use crate::limits::QuestionRates;
 
 /// Of user and group.
@@ -38,7 +38,7 @@ impl Lookup {
         now: Instant,
         closer: &Closer,
         counted: &Arc<()>,
-    ) -> io::Result<(Self, End)> {
+    ) -> io::Result<(Self, JobEnd)> {
         let (job, end) = pair(closer, counted)?;
         let lookup = Self {
             uid,

@@ -17,7 +17,7 @@ use remit_closer::Closer;
 use remit_link::ForeignSocket;
 use remit_link::foreign::Unread;
 
-use crate::ends::{End, guard, pair};
+use crate::ends::{JobEnd, guard, pair};
 use crate::greeting::{self, Greeting, Step};
 use crate::header;
 use crate::limits::{CALLS, Job};
@@ -103,7 +103,7 @@ impl Connection {
         now: Instant,
         closer: &Closer,
         counted: &Arc<()>,
-    ) -> io::Result<(Self, End)> {
+    ) -> io::Result<(Self, JobEnd)> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let upstream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
         let upstream = guard(upstream, closer, counted);

@@ -12,17 +12,17 @@ use remit_link::foreign::refuse_rights;
 
 /// A job's end. The connection counts until it and all others of it are closed.
 #[derive(Debug)]
-pub struct End {
+pub struct JobEnd {
     pub fd: OwnedFd,
     pub counted: Arc<()>,
 }
 
 /// Returns the proxy's end and the job's.
-pub fn pair(closer: &Closer, counted: &Arc<()>) -> io::Result<(ForeignSocket, End)> {
+pub fn pair(closer: &Closer, counted: &Arc<()>) -> io::Result<(ForeignSocket, JobEnd)> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let (own, fd) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?;
     let counted = Arc::clone(counted);
-    Ok((guard(own, closer, &counted), End { fd, counted }))
+    Ok((guard(own, closer, &counted), JobEnd { fd, counted }))
 }
 
 pub fn guard(fd: OwnedFd, closer: &Closer, counted: &Arc<()>) -> ForeignSocket {

@@ -70,9 +70,9 @@ impl Job {
 
 /// Connections by uid. One counts until its last end is closed, which a job can delay.
 #[derive(Debug, Default)]
-pub struct Connections(Vec<(u32, Weak<()>)>);
+pub struct OpenConnections(Vec<(u32, Weak<()>)>);
 
-impl Connections {
+impl OpenConnections {
     /// Counts one as long as the answer lives. `None` if the job or all have too many.
     pub fn add(&mut self, uid: u32) -> Option<Arc<()>> {
         self.0.retain(|(_, one)| one.strong_count() > 0);
@@ -98,11 +98,11 @@ impl Connections {
 #[derive(Debug, Default)]
 pub struct Jobs {
     jobs: BTreeMap<u32, Job>,
-    connections: Connections,
+    connections: OpenConnections,
 }
 
 impl Jobs {
-    /// Counts a connection as [`Connections::add`].
+    /// Counts a connection as [`OpenConnections::add`].
     pub fn admit(&mut self, uid: u32, now: Instant) -> Option<Arc<()>> {
         let is_within = match self.jobs.get(&uid) {
             Some(job) => job.opens.check(1, now).is_ok(),
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn connections_have_limits_of_a_job_and_of_all() {
-        let mut connections = Connections::default();
+        let mut connections = OpenConnections::default();
         let mut held = BTreeMap::new();
         for uid in 0..8 {
             let own: Vec<_> = (0..OF_JOB).map(|_| connections.add(uid).unwrap()).collect();

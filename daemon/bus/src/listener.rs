@@ -16,7 +16,7 @@ use nix::sys::stat::stat;
 use remit_sys::sys::{self, Notification};
 
 use crate::account::ADDRESSES;
-use crate::ends::End;
+use crate::ends::JobEnd;
 
 const STACK: usize = 64 << 10;
 
@@ -27,24 +27,24 @@ pub struct Asked {
     /// The address may be that of a service that knows accounts, and is not the bus's.
     pub is_for_accounts: bool,
     /// `None` refuses.
-    pub answer: SyncSender<Option<End>>,
+    pub answer: SyncSender<Option<JobEnd>>,
 }
 
 /// The way to the loop.
 #[derive(Clone, Debug)]
-pub struct Asking {
+pub struct ToLoop {
     pub to: Sender<Asked>,
     pub wake: Arc<EventFd>,
 }
 
 #[derive(Clone, Debug)]
-struct Pending {
+struct PendingConnect {
     listener: Arc<OwnedFd>,
     notification: Notification,
 }
 
 /// Serves a listener on a thread until it is of no more use. The kernel answers later calls there with ENOSYS.
-pub fn serve(listener: OwnedFd, asking: Asking) -> io::Result<()> {
+pub fn serve(listener: OwnedFd, asking: ToLoop) -> io::Result<()> {
     let listener = Arc::new(listener);
     spawn(move || while turn(&listener, &asking) {})
 }
@@ -55,7 +55,7 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 }
 
 /// Answers one notification. Returns false if the listener is of no more use.
-fn turn(listener: &Arc<OwnedFd>, asking: &Asking) -> bool {
+fn turn(listener: &Arc<OwnedFd>, asking: &ToLoop) -> bool {
     let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
     let polled = poll(&mut fds, PollTimeout::NONE);
     let [fd] = fds;
@@ -71,7 +71,7 @@ fn turn(listener: &Arc<OwnedFd>, asking: &Asking) -> bool {
         Err(_) => return false,
     };
     let listener = Arc::clone(listener);
-    let pending = Pending {
+    let pending = PendingConnect {
         listener,
         notification,
     };
@@ -109,7 +109,7 @@ fn turn(listener: &Arc<OwnedFd>, asking: &Asking) -> bool {
     true
 }
 
-impl Pending {
+impl PendingConnect {
     /// Returns true if the process is still in the call. What was read about its pid is then about this process.
     fn exists(&self) -> bool {
         sys::is_notification_pending(self.listener.as_fd(), self.notification.id)
@@ -130,11 +130,11 @@ impl Pending {
     }
 
     /// Puts `end` in the position of the job's socket. A job that does not get it closes it.
-    fn connect(self, end: End) {
+    fn connect(self, end: JobEnd) {
         let [socket, ..] = self.notification.args;
         // The kernel takes the lower half for a descriptor, too.
         let socket = (socket & u64::from(u32::MAX)) as u32;
-        let End { fd, counted } = end;
+        let JobEnd { fd, counted } = end;
         let (listener, id) = (self.listener.as_fd(), self.notification.id);
         let installed = sys::install_descriptor(listener, id, fd.as_fd(), socket);
         drop(fd);

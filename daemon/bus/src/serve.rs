@@ -15,9 +15,9 @@ use remit_common::bus::{Order, Report, VERSION};
 
 use crate::account::Lookup;
 use crate::connection::{CHUNK, Connection};
-use crate::ends::End;
-use crate::limits::{Connections, Jobs, QuestionRates};
-use crate::listener::{self, Asked, Asking};
+use crate::ends::JobEnd;
+use crate::limits::{Jobs, OpenConnections, QuestionRates};
+use crate::listener::{self, Asked, ToLoop};
 use crate::orders;
 use crate::table::Table;
 
@@ -52,10 +52,10 @@ pub struct Server {
     jobs: Jobs,
     connections: Vec<Connection>,
     lookups: Vec<Lookup>,
-    connections_of_lookups: Connections,
+    connections_of_lookups: OpenConnections,
     questions: QuestionRates,
     asked: Receiver<Asked>,
-    asking: Asking,
+    asking: ToLoop,
     closer: Closer,
     scratch: Vec<u8>,
 }
@@ -95,10 +95,10 @@ impl Server {
             jobs: Jobs::default(),
             connections: Vec::new(),
             lookups: Vec::new(),
-            connections_of_lookups: Connections::default(),
+            connections_of_lookups: OpenConnections::default(),
             questions: QuestionRates::default(),
             asked,
-            asking: Asking { to, wake },
+            asking: ToLoop { to, wake },
             closer: Closer::default(),
             scratch: vec![0; CHUNK],
         }))
@@ -238,7 +238,7 @@ impl Server {
         Ok(true)
     }
 
-    fn open(&mut self, uid: u32, now: Instant) -> Option<End> {
+    fn open(&mut self, uid: u32, now: Instant) -> Option<JobEnd> {
         let counted = self.jobs.admit(uid, now)?;
         let opened = Connection::open(uid, &self.settings.bus, now, &self.closer, &counted);
         let (connection, end) = opened.ok()?;
@@ -246,7 +246,7 @@ impl Server {
         Some(end)
     }
 
-    fn open_lookup(&mut self, uid: u32, now: Instant) -> Option<End> {
+    fn open_lookup(&mut self, uid: u32, now: Instant) -> Option<JobEnd> {
         if !self.questions.count(uid, now) {
             return None;
         }
