@@ -241,4 +241,5 @@ mod headers;
 mod orders;
 mod real;
 mod sandbox;
+mod slow;
 mod stage;
