@@ -1,5 +1,5 @@
-//! Files of the base set of `strict` sandboxes that can be links: one into `/usr` stays a link, any other is followed when
-//! the profile is compiled. `remit policy check` passes over them.
+//! Files of the base set of `strict` sandboxes that can be links: one into `/usr` stays a link, others that only the
+//! administrator makes are followed when the profile is compiled. `remit policy check` passes over them.
 
 pub const PROGRAMS: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 

@@ -795,6 +795,18 @@ fn links_of_the_base_set_are_followed_only_in_directories_of_root() {
             &[("/etc/resolv.conf", "/run/l/secret"), ("/run/l", "/etc")],
             "",
         ),
+        // As systemd-resolved has it without its own name server.
+        (
+            &[
+                ("/etc/resolv.conf", "/run/x/other"),
+                ("/run/x/other", "stub"),
+            ],
+            "names",
+        ),
+        (
+            &[("/etc/resolv.conf", "/run/x/up"), ("/run/x/up", "..")],
+            "",
+        ),
         (&[("/etc/resolv.conf", "resolv.conf")], ""),
     ] {
         for (name, to) in links {

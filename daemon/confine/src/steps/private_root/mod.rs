@@ -88,8 +88,8 @@ mod base {
         }
     }
 
-    /// Where a link is followed. A job that may write there owns the machine already; elsewhere a profile may let a job of
-    /// root write and so lead later jobs to any file.
+    /// Where any link is followed. A job that may write there owns the machine already; elsewhere a profile may let a job of
+    /// root write and so lead later jobs to any file. A link to a name beside it leads nowhere else: systemd-resolved has one.
     const FOLLOWED_IN: [&str; 3] = ["/", "/etc", "/var"];
 
     /// Most links on a way, as the kernel has it (path_resolution(7)).
@@ -111,10 +111,16 @@ mod base {
                 continue;
             }
             links += 1;
-            if links > LINKS || !FOLLOWED_IN.iter().any(|dir| at == Path::new(dir)) {
+            let to = fs::read_link(&next)?;
+            let mut parts = to.components();
+            let is_beside = matches!(
+                (parts.next(), parts.next()),
+                (Some(Component::Normal(_)), None)
+            );
+            let is_followed = is_beside || FOLLOWED_IN.iter().any(|dir| at == Path::new(dir));
+            if links > LINKS || !is_followed {
                 return Ok(None);
             }
-            let to = fs::read_link(&next)?;
             rest.extend(to.components().rev().map(own));
         }
         Ok(Some(at))
