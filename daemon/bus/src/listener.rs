@@ -19,6 +19,9 @@ use crate::account::ADDRESSES;
 use crate::ends::JobEnd;
 
 const STACK: usize = 64 << 10;
+/// Numbers of descriptors that each table has (NR_OPEN_DEFAULT of Linux). For a larger one the kernel can make the job's task
+/// sleep with the listener's lock: that job then decides how long others of its listener cannot connect, nor be ended.
+const IN_EVERY_TABLE: u32 = 64;
 
 /// A question of a listener's thread, which does nothing until it is answered.
 #[derive(Debug)]
@@ -79,6 +82,10 @@ fn turn(listener: &Arc<OwnedFd>, asking: &ToLoop) -> bool {
         pending.answer(Some(libc::EPERM));
         return true;
     }
+    if pending.socket() >= IN_EVERY_TABLE {
+        pending.refuse();
+        return true;
+    }
     // stat(2) has the effective uid, as `status` has, but its cost is not the job's to choose. It needs no right.
     let Ok(process) = stat(format!("/proc/{}", notification.pid).as_str()) else {
         pending.refuse();
@@ -129,11 +136,15 @@ impl PendingConnect {
         self.answer(Some(libc::ECONNREFUSED));
     }
 
+    // The kernel takes the lower half for a descriptor, too.
+    fn socket(&self) -> u32 {
+        let [socket, ..] = self.notification.args;
+        (socket & u64::from(u32::MAX)) as u32
+    }
+
     /// Puts `end` in the position of the job's socket. A job that does not get it closes it.
     fn connect(self, end: JobEnd) {
-        let [socket, ..] = self.notification.args;
-        // The kernel takes the lower half for a descriptor, too.
-        let socket = (socket & u64::from(u32::MAX)) as u32;
+        let socket = self.socket();
         let JobEnd { fd, counted } = end;
         let (listener, id) = (self.listener.as_fd(), self.notification.id);
         let installed = sys::install_descriptor(listener, id, fd.as_fd(), socket);

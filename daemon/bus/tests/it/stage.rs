@@ -211,7 +211,10 @@ pub fn connect() -> io::Result<UnixStream> {
 
 pub fn connect_with(length: u32) -> io::Result<UnixStream> {
     let stream = unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
-    let stream = unsafe { UnixStream::from_raw_fd(stream) };
+    connect_at(unsafe { UnixStream::from_raw_fd(stream) }, length)
+}
+
+pub fn connect_at(stream: UnixStream, length: u32) -> io::Result<UnixStream> {
     let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
     address.sun_family = libc::AF_UNIX as u16;
     for (to, from) in address.sun_path.iter_mut().zip(ADDRESS) {
