@@ -32,7 +32,7 @@ impl<'de, N: TryFrom<u64>> Visitor<'de> for Whole<N> {
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
         let whole = N::try_from(number).ok().map(Some);
-        whole.ok_or_else(|| E::invalid_value(Unexpected::Unsigned(number), &self))
+        whole.ok_or_else(|| Self::too_large(Unexpected::Unsigned(number)))
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
@@ -40,12 +40,22 @@ impl<'de, N: TryFrom<u64>> Visitor<'de> for Whole<N> {
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
-        // Without a fraction it is written as an integer.
-        let whole = number.to_string().parse().ok();
-        let whole = whole.and_then(|whole: u64| N::try_from(whole).ok());
-        whole.map_or_else(
-            || Err(E::invalid_type(Unexpected::Float(number), &self)),
-            |whole| Ok(Some(whole)),
-        )
+        if number < 0.0 || number.fract() != 0.0 {
+            return Err(E::invalid_type(Unexpected::Float(number), &self));
+        }
+        // Without a fraction it is written as an integer. -0.0 has a sign.
+        match number.abs().to_string().parse() {
+            Ok(whole) => self.visit_u64(whole),
+            Err(_) => Err(Self::too_large(Unexpected::Float(number))),
+        }
+    }
+}
+
+impl<N: TryFrom<u64>> Whole<N> {
+    fn too_large<E: Error>(number: Unexpected<'_>) -> E {
+        let mut all = (0..u64::BITS).map(|bits| u64::MAX >> bits);
+        let largest = all.find(|largest| N::try_from(*largest).is_ok());
+        let expected = format!("a whole number up to {}", largest.unwrap_or_default());
+        E::invalid_value(number, &expected.as_str())
     }
 }

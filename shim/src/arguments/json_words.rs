@@ -142,6 +142,18 @@ mod tests {
                 "argument 'wait_ms': expected a whole number that is not negative, not the number 0.5",
             ),
             (
+                run("wait_ms", json!(5_000_000_000.0)),
+                "argument 'wait_ms': expected a whole number up to 4294967295, not the number 5000000000",
+            ),
+            (
+                run("wait_ms", json!(5_000_000_000_u64)),
+                "argument 'wait_ms': expected a whole number up to 4294967295, not the number 5000000000",
+            ),
+            (
+                (Tool::History, json!({"before": 1.5e20})),
+                "argument 'before': expected a whole number up to 18446744073709551615, not the number 1.5e+20",
+            ),
+            (
                 run("script", json!(true)),
                 "argument 'script': expected a string, not true",
             ),

@@ -423,7 +423,7 @@ mod tests {
             (
                 Tool::Job,
                 json!({"job_id": id, "offset": 1e30}),
-                "argument 'offset': expected a whole number that is not negative",
+                "argument 'offset': expected a whole number up to 18446744073709551615",
             ),
             (
                 Tool::Run,
@@ -542,7 +542,7 @@ mod tests {
             ),
             (
                 Tool::Change,
-                json!({"name": "a.b", "reason": "why", "wait_ms": 0.0, "max_runtime_s": null}),
+                json!({"name": "a.b", "reason": "why", "wait_ms": -0.0, "max_runtime_s": null}),
                 json!({"name": "a.b", "reason": "why", "wait_ms": 0}),
             ),
             (
