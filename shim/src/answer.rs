@@ -337,7 +337,7 @@ fn paged(form: Form, report: &JobReport, page: &Page) -> Option<Answer> {
 
 fn searched(form: Form, report: &JobReport, matches: &Matches) -> Option<Answer> {
     let answer = |shown: &Matches| JobAnswer {
-        job: beside_part(form, report, part_notes::search(shown)),
+        job: beside_part(form, report, part_notes::search(report, shown)),
         undo: None,
         page: None,
         matches: Some(MatchResult::from(shown)),

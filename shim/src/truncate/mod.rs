@@ -185,7 +185,7 @@ fn is_between(bytes: &[u8], offset: usize) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use remit_common::names::JobId;
     use remit_wire::outcome::{State, Stream};
     use remit_wire::result::{JobResult, PageResult};
@@ -201,7 +201,7 @@ mod tests {
         }
     }
 
-    fn job(stdout: Captured, stderr: Captured) -> JobReport {
+    pub fn job(stdout: Captured, stderr: Captured) -> JobReport {
         JobReport {
             then: Vec::new(),
             denials: Vec::new(),
