@@ -136,7 +136,12 @@ fn early(kept: &[KeptSnapshot], started_ms: u64) -> Option<Gap> {
     let (before, others) = kept.split_first()?;
     let overlaps = |kept: &KeptSnapshot| {
         let taken = kept.from.boottime_ms..kept.to.boottime_ms;
-        kept.reason == SnapshotReason::BeforeChange && taken.contains(&started_ms)
+        // The first one since the start of the daemon can be the one before a change.
+        let is_before = matches!(
+            kept.reason,
+            SnapshotReason::BeforeChange | SnapshotReason::Start
+        );
+        is_before && taken.contains(&started_ms)
     };
     others.iter().any(overlaps).then(|| Gap {
         fact: "since".to_owned(),
@@ -221,7 +226,7 @@ fn unknown(before: &KeptSnapshot, after: &KeptSnapshot) -> Option<&'static str> 
     match after.reason {
         SnapshotReason::Now => None,
         // Jobs that ended as the daemon stopped are in no snapshot.
-        SnapshotReason::Start => Some(RESTARTED),
+        SnapshotReason::Start | SnapshotReason::NowUnkept => Some(RESTARTED),
         _ if after.number != before.number.saturating_add(1) => Some(NOT_KNOWN),
         _ => None,
     }
@@ -455,15 +460,17 @@ mod tests {
 
     #[test]
     fn snapshot_that_a_job_did_not_wait_for_is_said_to_show_more() {
-        let gaps = |taken_ms| {
+        let gaps = |reason, taken_ms| {
             let mut all = history();
             all.truncate(3);
-            all[1].to = clocks(taken_ms, "b1");
+            (all[1].reason, all[1].to) = (reason, clocks(taken_ms, "b1"));
             changes(all, None, Since::Job(JOB), &user(ME)).unwrap().gaps
         };
-        assert_eq!(gaps(1050), []);
-        let why = &gaps(1150)[0].why;
-        assert!(why.contains("only after its start"), "{why}");
+        for reason in [SnapshotReason::BeforeChange, SnapshotReason::Start] {
+            assert_eq!(gaps(reason, 1050), []);
+            let why = &gaps(reason, 1150)[0].why;
+            assert!(why.contains("only after its start"), "{why}");
+        }
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub enum SnapshotReason {
     AfterChange,
     /// The present. Such a one is not kept.
     Now,
+    /// The present, while no snapshot since the start of the daemon is kept.
+    NowUnkept,
 }
 
 impl SnapshotReason {
@@ -66,7 +68,7 @@ impl SnapshotReason {
             Self::Daily => "daily",
             Self::BeforeChange => "before a change",
             Self::AfterChange => "after a change",
-            Self::Now => "now",
+            Self::Now | Self::NowUnkept => "now",
         }
     }
 }

@@ -47,6 +47,8 @@ pub struct Snapshots {
     taken: Notify,
     /// Number of snapshots taken or failed, for those who wait for the next.
     finished: Cell<u64>,
+    /// Whether one since the start of the daemon is kept. The first shows what changed while no daemon ran.
+    has_kept: Cell<bool>,
     /// While one is taken: the ended jobs that it names.
     taking: RefCell<Option<Vec<EndedChange>>>,
     /// The next one waits for its turn, and nobody waits for it.
@@ -102,6 +104,7 @@ impl Snapshots {
             work: Notify::new(),
             taken: Notify::new(),
             finished: Cell::new(0),
+            has_kept: Cell::new(false),
             taking: RefCell::default(),
             is_delayed: Cell::new(false),
             budget: RefCell::new(TokenBucket::new(BURST, REFILL, std::time::Instant::now())),
@@ -133,8 +136,9 @@ impl Snapshots {
                 let ended = self.taking.take().unwrap_or_default();
                 self.is_delayed.set(false);
                 let stored = stored.unwrap_or_else(|| Err("its writer failed".to_owned()));
-                if stored.is_err() {
-                    self.wanted.borrow_mut().put_back(ended);
+                match &stored {
+                    Ok(()) => self.has_kept.set(true),
+                    Err(_) => self.wanted.borrow_mut().put_back(ended),
                 }
                 self.log(stored);
                 self.finished.set(self.finished.get().wrapping_add(1));
@@ -165,8 +169,11 @@ impl Snapshots {
     fn next(&self) -> Option<(SnapshotReason, Vec<EndedChange>)> {
         let mut wanted = self.wanted.borrow_mut();
         let ended = std::mem::take(&mut wanted.ended);
-        let reason = wanted.reason.take();
-        reason.map(|reason| (reason, ended))
+        let reason = wanted.reason.take()?;
+        match self.has_kept.get() {
+            true => Some((reason, ended)),
+            false => Some((SnapshotReason::Start, ended)),
+        }
     }
 
     fn want(&self, reason: SnapshotReason) {
@@ -279,7 +286,15 @@ impl Snapshots {
                 let now = take(at, reason, Vec::new(), permit).await;
                 // After it was taken, so that jobs that started meanwhile are in it.
                 let ended = self.unkept();
-                Some(KeptSnapshot { ended, ..now })
+                let reason = match self.has_kept.get() {
+                    true => reason,
+                    false => SnapshotReason::NowUnkept,
+                };
+                Some(KeptSnapshot {
+                    reason,
+                    ended,
+                    ..now
+                })
             }
         };
         let compare = move || compare::changes(store.all(), now, since, &caller);
@@ -395,6 +410,11 @@ mod tests {
             finished(3).await;
             let all = SnapshotStore::open(&dir).all();
             assert_eq!((all.len(), all[0].ended[0].job), (1, job));
+            assert_eq!(all[0].reason, SnapshotReason::Start);
+            snapshots.want(SnapshotReason::Daily);
+            finished(4).await;
+            let all = SnapshotStore::open(&dir).all();
+            assert_eq!(all[1].reason, SnapshotReason::Daily);
         };
         LocalSet::new().run_until(test).await;
     }
@@ -441,11 +461,20 @@ mod tests {
             .replace(snapshots.next().map(|next| next.1));
         snapshots.ended(waiting);
         assert_eq!(jobs(&snapshots.unkept()), [running, in_flight, waiting]);
-        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let since = Since::Time(before.to.unix_ms + 1000);
-        let answer = snapshots.changes(since, own(9), permit).await.unwrap();
-        let mut changes = answer.sections.iter().flat_map(|one| &one.changes.items);
-        let removed = changes.find(|one| one.name == "/etc/ removed");
-        assert_eq!(removed.unwrap().by, all.map(|job| job.to_string()));
+        for (has_kept, unknown) in [
+            (false, Some("not known: the daemon started then")),
+            (true, None),
+        ] {
+            snapshots.has_kept.set(has_kept);
+            let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+            let answer = snapshots.changes(since, own(9), permit).await.unwrap();
+            assert_eq!(answer.to.reason, "now");
+            let mut changes = answer.sections.iter().flat_map(|one| &one.changes.items);
+            let removed = changes.find(|one| one.name == "/etc/ removed").unwrap();
+            let jobs = all.iter().map(JobId::to_string);
+            let expect: Vec<_> = jobs.chain(unknown.map(str::to_owned)).collect();
+            assert_eq!(removed.by, expect);
+        }
     }
 }
