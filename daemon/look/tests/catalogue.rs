@@ -147,7 +147,7 @@ fn files_of_all_layers_of_an_overlay_are_found() {
 fn directory_that_the_sandbox_covers_is_named() {
     let script = "mount -t tmpfs none /dev; mkdir /dev/shm /dev/other; mount -t tmpfs none /dev/shm
         mount -t tmpfs none /dev/other; exec 3</dev; \"$0\" largest-directories /dev 9; \"$0\" explain-disk /proc/self/fd/3 9
-        \"$0\" largest-files /dev/shm 9";
+        \"$0\" largest-files /dev/shm 9; mount -t tmpfs none /dev/shm; \"$0\" largest-directories /dev 9";
     let mut shell = Command::new("unshare");
     shell.args(["--mount", "--map-root-user", "sh", "-ec", script]);
     let output = shell
@@ -161,7 +161,7 @@ fn directory_that_the_sandbox_covers_is_named() {
         said,
         format!("remit-look: cannot look at {covered}\n").repeat(3)
     );
-    let [directory, explained, why] = text.lines().collect::<Vec<_>>()[..] else {
+    let [directory, explained, why, of_other] = text.lines().collect::<Vec<_>>()[..] else {
         panic!("{text}")
     };
     for line in [directory, explained] {
@@ -174,6 +174,11 @@ fn directory_that_the_sandbox_covers_is_named() {
     assert!(
         why.contains(&format!(": {covered}; other directories")),
         "{why}"
+    );
+    let found: Value = serde_json::from_str(of_other).unwrap();
+    assert!(
+        found["path"] == "/dev" && found.get("incomplete").is_none(),
+        "the host's own is another file system: {of_other}"
     );
 }
 

@@ -17,12 +17,11 @@ use nix::fcntl::AT_FDCWD;
 use remit_sys::sys;
 use serde::Serialize;
 
+use super::covered::Covering;
 use crate::text::{Unseen, lines_but, now, number, stamp};
 
 /// Unit of stat(2), independent of the file system.
 const BLOCK: u64 = 512;
-/// In a sandbox these are its own, and cover those of the host.
-const PRIVATE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 #[derive(Debug, Serialize, PartialEq, Eq, PartialOrd, Ord)]
 struct File {
@@ -257,8 +256,7 @@ pub struct Walk {
     start: Rc<Path>,
     inside: Vec<(Rc<Path>, fs::ReadDir)>,
     missed: Option<Rc<Path>>,
-    /// Device, inode and name of each of [`PRIVATE`].
-    private: Vec<(u64, u64, &'static str)>,
+    covering: Covering,
     pub unseen: Unseen,
 }
 
@@ -272,31 +270,18 @@ impl Walk {
         let cannot = |error: io::Error| format!("cannot look at '{directory}': {error}");
         let start: Rc<Path> = Path::new(directory).into();
         let (entries, found) = open(&start, 0).map_err(cannot)?;
-        let private = |name| {
-            let found = fs::metadata(name).ok()?;
-            Some((found.dev(), found.ino(), name))
-        };
         let mut walk = Self {
             device: found.dev(),
             inside: vec![(Rc::clone(&start), entries)],
             start,
             missed: None,
-            private: PRIVATE.into_iter().filter_map(private).collect(),
+            covering: Covering::new(),
             unseen: Unseen::default(),
         };
-        walk.note_covered(&found);
-        Ok(walk)
-    }
-
-    /// Returns true if this is a directory that covers one of the host.
-    fn note_covered(&mut self, found: &Metadata) -> bool {
-        let is_it =
-            |&&(device, inode, _): &&(u64, u64, _)| (device, inode) == (found.dev(), found.ino());
-        let covered = self.private.iter().find(is_it);
-        if let Some((.., name)) = covered {
-            self.unseen.add_covered(name);
+        if let Some(name) = walk.covering.name(&found) {
+            walk.unseen.add_covered(name);
         }
-        covered.is_some()
+        Ok(walk)
     }
 
     pub fn files(&mut self) -> impl Iterator<Item = (PathBuf, Metadata)> {
@@ -372,10 +357,11 @@ impl Iterator for Walk {
                 Ok(metadata) => {
                     let is_other = metadata.dev() != self.device;
                     if is_other && (metadata.is_dir() || is_mount(&path)) {
-                        match self.note_covered(&metadata) {
-                            true => return Some(Step::Missed(here)),
-                            false => continue,
-                        }
+                        let Some(name) = self.covering.name_on(&metadata, self.device) else {
+                            continue;
+                        };
+                        self.unseen.add_covered(name);
+                        return Some(Step::Missed(here));
                     }
                     if metadata.is_dir() {
                         self.enter(&path, &metadata);

@@ -3,6 +3,7 @@
 mod capabilities;
 mod certificates;
 mod containers;
+mod covered;
 mod cron;
 mod deleted;
 mod files;

@@ -1,0 +1,92 @@
+//! Directories that a sandbox has of its own. They cover those of the host, which no walk can see.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+const PRIVATE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+
+pub struct Covering(Vec<(Metadata, &'static str)>);
+
+impl Covering {
+    pub fn new() -> Self {
+        let found = |name| fs::metadata(name).ok().map(|found| (found, name));
+        Self(PRIVATE.into_iter().filter_map(found).collect())
+    }
+
+    /// Returns the name if this directory is one of them.
+    pub fn name(&self, found: &Metadata) -> Option<&'static str> {
+        let is_it = |one: &Metadata| (one.dev(), one.ino()) == (found.dev(), found.ino());
+        let mut all = self.0.iter();
+        all.find(|(one, _)| is_it(one)).map(|(_, name)| *name)
+    }
+
+    /// Returns the name if this directory is one of them, and what it covers may be on the device `walked`.
+    pub fn name_on(&self, found: &Metadata, walked: u64) -> Option<&'static str> {
+        let name = self.name(found)?;
+        let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
+        let table = String::from_utf8_lossy(&table);
+        let point = fs::canonicalize(name).unwrap_or_else(|_| name.into());
+        covers(&table, &point, found.dev(), walked).then_some(name)
+    }
+}
+
+struct Mount<'a> {
+    id: &'a str,
+    parent: &'a str,
+    device: u64,
+    point: &'a Path,
+}
+
+impl<'a> Mount<'a> {
+    /// proc_pid_mountinfo(5).
+    fn parse(line: &'a str) -> Option<Self> {
+        let mut fields = line.split(' ');
+        let (id, parent) = (fields.next()?, fields.next()?);
+        let (major, minor) = fields.next()?.split_once(':')?;
+        Some(Self {
+            id,
+            parent,
+            device: libc::makedev(major.parse().ok()?, minor.parse().ok()?),
+            point: Path::new(fields.nth(1)?),
+        })
+    }
+}
+
+/// Whether the mount of `private` at `point` covers a directory of the device `walked`. Returns true if that is not known.
+fn covers(table: &str, point: &Path, private: u64, walked: u64) -> bool {
+    let mounts = || table.lines().filter_map(Mount::parse);
+    let covering = mounts().find(|one| one.point == point && one.device == private);
+    let below = covering.and_then(|covering| mounts().find(|one| one.id == covering.parent));
+    // The number of a subvolume of btrfs is not in the table.
+    let is_known = mounts().any(|one| one.device == walked);
+    !is_known || below.is_none_or(|below| below.device == walked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directory_of_another_file_system_is_not_covered() {
+        let root = "20 1 8:1 / / rw - ext4 /dev/sda1 rw\n";
+        let own = "21 20 0:30 / /tmp rw - tmpfs tmp rw\n";
+        let (on_root, on_own) = (
+            "40 20 0:50 / /tmp rw - tmpfs none rw\n",
+            "40 21 0:50 / /tmp rw - tmpfs none rw\n",
+        );
+        for (table, walked, expect) in [
+            (vec![root, on_root], (8, 1), true),
+            (vec![root, own, on_own], (8, 1), false),
+            // A subvolume.
+            (vec![root, own, on_own], (0, 7), true),
+            (vec![root], (8, 1), true),
+            (vec![], (8, 1), true),
+        ] {
+            let (table, device) = (table.concat(), libc::makedev(walked.0, walked.1));
+            let private = libc::makedev(0, 50);
+            let found = covers(&table, Path::new("/tmp"), private, device);
+            assert_eq!(found, expect, "{walked:?} {table}");
+        }
+    }
+}
