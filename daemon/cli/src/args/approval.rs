@@ -6,6 +6,8 @@ use clap::{ArgGroup, Args, ValueHint};
 use remit_common::id_prefix::IdPrefix;
 use remit_common::{caps, span};
 
+use super::reason;
+
 #[derive(Debug, Args)]
 pub struct PendingArgs {
     /// Print each new request, and how each was decided, until Ctrl-C
@@ -93,7 +95,7 @@ pub struct DenyArgs {
     pub id: IdPrefix,
 
     /// The reason, which the requester reads
-    #[arg(short, long, value_name = "WHY", allow_hyphen_values = true)]
+    #[arg(short, long, value_name = "WHY", allow_hyphen_values = true, value_parser = reason)]
     pub message: String,
 }
 

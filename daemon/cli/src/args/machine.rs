@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use remit_clients::{Destination, EntryArgs, McpClient};
 
-use crate::args::SpanArgs;
+use crate::args::{SpanArgs, reason};
 use crate::enrollment::{Expires, Name, STATE};
 
 #[derive(Debug, Args)]
@@ -146,7 +146,7 @@ pub struct ClientConfigArgs {
 #[derive(Debug, Args)]
 pub struct LockArgs {
     /// The reason, which refused users see
-    #[arg(short, long, value_name = "WHY", allow_hyphen_values = true)]
+    #[arg(short, long, value_name = "WHY", allow_hyphen_values = true, value_parser = reason)]
     pub message: String,
 
     /// End all running jobs too

@@ -197,6 +197,15 @@ pub enum Verb {
     Completions(CompletionsArgs),
 }
 
+/// A reason may begin with a hyphen. If it is forgotten, the next option is in its position, which must not be lost.
+fn reason(text: &str) -> Result<String, &'static str> {
+    let is_option = text.starts_with("--") || text.starts_with('-') && text.len() == 2;
+    match is_option {
+        true => Err("this is an option: the reason before it is missing"),
+        false => Ok(text.to_owned()),
+    }
+}
+
 /// Words as the bytes they are.
 pub fn bytes(words: &[OsString]) -> Vec<remit_wire::Bytes> {
     words
@@ -297,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn reason_may_begin_with_a_hyphen() {
+    fn reason_may_begin_with_a_hyphen_and_is_no_option() {
         let reason = "-5 % of the disk is left";
         for args in [
             &["change", "site.x", "-m"][..],
@@ -308,6 +317,10 @@ mod tests {
             let all = [args, &[reason]].concat();
             let verb = format!("{:?}", parse(&all).unwrap());
             assert!(verb.contains(reason), "{verb}");
+            for option in ["--", "--kill", "--no-wait", "-h"] {
+                let all = [args, &[option]].concat();
+                assert_eq!(parse(&all).err(), Some(ErrorKind::ValueValidation));
+            }
         }
     }
 

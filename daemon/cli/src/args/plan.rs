@@ -11,6 +11,8 @@ use remit_common::id_prefix::IdPrefix;
 use remit_common::span;
 use remit_wire::edits::CallText;
 
+use super::reason;
+
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -202,7 +204,7 @@ pub struct UndoArgs {
     pub then: Vec<String>,
 
     /// Why, in your words; it is recorded, and whoever approves it reads it
-    #[arg(short = 'm', long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(short = 'm', long, value_name = "TEXT", allow_hyphen_values = true, value_parser = reason)]
     pub reason: String,
 
     /// Start nothing if this id was used before: answer with the job it started

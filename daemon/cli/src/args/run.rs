@@ -15,6 +15,7 @@ use remit_wire::outcome::Stream;
 
 pub use super::plan::{Secret, Variable};
 use super::plan::{secret, timeout, variable};
+use super::reason;
 
 #[derive(Debug, Args)]
 #[command(override_usage = "\
@@ -113,7 +114,7 @@ pub struct ChangeArgs {
     pub then: Vec<String>,
 
     /// Why, in your words; it is recorded, and whoever approves it reads it
-    #[arg(short = 'm', long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(short = 'm', long, value_name = "TEXT", allow_hyphen_values = true, value_parser = reason)]
     pub reason: String,
 
     #[command(flatten)]
