@@ -145,14 +145,14 @@ impl Contents {
         }
     }
 
-    /// Returns true if a record says what a job that has a story did on the bus, or that no approver was notified of it.
+    /// Returns true if a record says what a job whose story is listed did on the bus, or that no approver was notified of it.
     /// There are as many as jobs, so that in another list they would take the entries of incidents.
     fn is_remark(&self, record: &AuditRecord) -> bool {
         let event = record.own("EVENT").and_then(Event::of_name);
         let is_one = event == Some(Event::Bus)
             || event == Some(Event::Refusal) && is_lost_notification(record);
-        let has_story = |job| self.changes.has(job) || self.looks.has(job);
-        is_one && record.job().is_some_and(has_story)
+        let is_listed = |job| self.changes.lists(job) || self.looks.lists(job);
+        is_one && record.job().is_some_and(is_listed)
     }
 }
 
@@ -239,14 +239,16 @@ mod tests {
         for event in ["start", "trail"] {
             take(event, 0);
         }
-        for job in 1..=300 {
+        for job in 1..=301 {
             for event in ["intent", "bus", "refusal", "end", "bus"] {
                 take(event, job);
             }
         }
-        // Its story is not in the log.
-        take("bus", 301);
-        assert_eq!((contents.daemon.count, contents.refusals.count), (3, 0));
+        // The first story is not listed any more, and another is not in the log.
+        for (event, job) in [("bus", 1), ("refusal", 1), ("bus", 302)] {
+            take(event, job);
+        }
+        assert_eq!((contents.daemon.count, contents.refusals.count), (5, 0));
         for story in contents.looks.newest_first() {
             assert_eq!(story.steps.len(), 5);
             assert_eq!(story.last().map(|last| &*last.event), Some("end"));

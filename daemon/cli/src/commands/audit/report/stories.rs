@@ -25,12 +25,30 @@ impl Story {
         self.steps.first().map(Rc::as_ref)
     }
 
+    /// Adds a record. If there are too many, one that changes nothing for the job is left out first.
+    fn add(&mut self, cited: &Rc<Cited>) {
+        self.progress.saw(&cited.event);
+        if self.steps.len() >= Self::STEPS {
+            self.more += 1;
+            let remark = self.steps.iter().rposition(is_remark);
+            let Some(remark) = remark.filter(|_| !is_remark(cited)) else {
+                return;
+            };
+            self.steps.remove(remark);
+        }
+        self.steps.push(Rc::clone(cited));
+    }
+
     /// Returns how it ended: what the newest record says that is about this.
     pub fn last(&self) -> Option<&Cited> {
-        let is_remark = |step: &Rc<Cited>| matches!(step.event.as_str(), "bus" | "refusal");
         let last = self.steps.iter().rfind(|step| !is_remark(step));
         last.or(self.steps.last()).map(Rc::as_ref)
     }
+}
+
+/// Returns true for what a job did on the bus, and for a lost notification.
+fn is_remark(step: &Rc<Cited>) -> bool {
+    matches!(step.event.as_str(), "bus" | "refusal")
 }
 
 /// Stories of jobs, of as many as the page lists.
@@ -48,12 +66,7 @@ impl Stories {
 
     pub fn add(&mut self, job: JobId, cited: &Rc<Cited>) {
         if let Some(story) = self.stories.get_mut(&job) {
-            story.progress.saw(&cited.event);
-            match story.steps.len() < Story::STEPS {
-                true => story.steps.push(Rc::clone(cited)),
-                false => story.more += 1,
-            }
-            return;
+            return story.add(cited);
         }
         // It stays there: its end may be recorded again.
         if let Some(progress) = self.evicted.get_mut(job) {
@@ -80,6 +93,11 @@ impl Stories {
     /// Returns true if it is counted here.
     pub fn has(&self, job: JobId) -> bool {
         self.progress(job).is_some()
+    }
+
+    /// Returns true if the page has its records.
+    pub fn lists(&self, job: JobId) -> bool {
+        self.stories.contains_key(&job)
     }
 
     /// `None` if it is not counted here.
@@ -205,5 +223,24 @@ mod tests {
         let story = stories.newest_first().next().unwrap();
         assert_eq!((story.steps.len(), story.more), (24, 976));
         assert_eq!(story.first().map(|step| step.position), Some(0));
+    }
+
+    #[test]
+    fn remarks_take_no_entry_of_an_end() {
+        let of_event = |position: u64, event: &str| {
+            Rc::new(Cited {
+                position,
+                event: event.to_owned(),
+                ..Cited::default()
+            })
+        };
+        let mut stories = Stories::default();
+        stories.add(job(1), &of_event(0, "intent"));
+        for (position, event) in (1..).zip(["bus"; 30].into_iter().chain(["end", "refusal"])) {
+            stories.add(job(1), &of_event(position, event));
+        }
+        let story = stories.newest_first().next().unwrap();
+        assert_eq!((story.steps.len(), story.more), (24, 9));
+        assert_eq!(story.last().map(|step| step.position), Some(31));
     }
 }
