@@ -28,7 +28,7 @@ pub struct Arrived {
 pub enum Past {
     /// There was no earlier verification.
     Unknown,
-    /// The remembered record is here, or the first one here follows it.
+    /// The remembered record is here, or the first one here follows it, or skips or doubts all between them.
     Kept,
     /// Another record has the number of the remembered one.
     Rewritten,
@@ -143,6 +143,8 @@ impl Collected {
                 self.compare(&record, this, begin.is_some());
             }
             if let Some(begin) = begin {
+                // The beginning is not the first record any more.
+                self.is_excused = false;
                 let late = self.late.get_or_insert_with(Late::new);
                 late.take(entry, arrived, begin);
                 return true;

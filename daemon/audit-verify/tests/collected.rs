@@ -450,13 +450,15 @@ fn first_record_may_doubt_or_skip_what_followed_the_remembered_one() {
             (past, is_kept),
             "{seq}: {fields:?}"
         );
-        // Not after another record.
-        let found = verified(&known, &[&log.entries[..19], first]);
-        assert_eq!(
-            (found.past, is_noted(&found)),
-            (Past::Missing, false),
-            "{seq}: {fields:?}"
-        );
+        // Not after another record, also one that came late.
+        for order in [[&log.entries[..19], first], [first, &log.entries[..19]]] {
+            let found = verified(&known, &order);
+            assert_eq!(
+                (found.past, is_noted(&found)),
+                (Past::Missing, false),
+                "{seq}: {fields:?}"
+            );
+        }
         let other = AuditLog::seeded(20, 7);
         let found = verified(&known, &[first, &other.entries]);
         assert_eq!(found.past, Past::Rewritten, "{seq}: {fields:?}");
