@@ -17,7 +17,7 @@ use remit_wire::client::ClientError;
 use remit_wire::edits::COMMIT;
 use serde_json::json;
 
-use super::{approve_on, jobs, signing};
+use super::{approve_on, jobs, pending, signing};
 use crate::args::{ApproveArgs, DenyArgs, ShowArgs};
 use crate::client::admin_socket;
 use crate::error::{Exit, Failure};
@@ -212,10 +212,17 @@ fn end(context: &Context, job: JobId) -> Option<AnyJob> {
     }
 }
 
-/// Does not ask for the request itself: the daemon would record that it was shown.
+/// Chooses among pending requests, as `show` does; of other jobs, the daemon's refusal says what became of them. Does not
+/// ask for the request itself: the daemon would record that it was shown.
 fn job(context: &Context, id: IdPrefix) -> Result<JobId, Failure> {
     if let Some(job) = id.whole() {
         return Ok(job);
+    }
+    let list = pending::list(context, None)?;
+    if list.omitted == 0
+        && let Some(found) = id.choose(list.requests, |request| request.job)?
+    {
+        return Ok(found.job);
     }
     let job = admin_socket::any_job(context, id.clone(), false)?.job;
     match id.begins(job) {

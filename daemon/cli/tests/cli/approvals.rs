@@ -1445,12 +1445,14 @@ fn a_denial_carries_its_reason() {
         why: "not before the weekend".into(),
     };
     // The request itself is not asked for: the log would have that it was shown.
+    let listed = AdminRequest::Pending { seen: None };
     let looked_up = AdminRequest::Job {
         id: "abababab".into(),
         wait: false,
     };
     for (id, expect) in [
-        (SHORT, &[looked_up, deny.clone()][..]),
+        // The list is cut: another request may begin alike.
+        (SHORT, &[listed, looked_up, deny.clone()][..]),
         (&job(), std::slice::from_ref(&deny)),
     ] {
         let said = fake.output(&["deny", id, "-m", "not before the weekend"]);
@@ -1464,6 +1466,25 @@ fn a_denial_carries_its_reason() {
     let said = fake.output(&["deny", &job(), "-m", &long]);
     assert_eq!(said.status, Some(125), "{said:?}");
     assert!(said.stderr.contains("the maximum is 65536"), "{said:?}");
+}
+
+#[test]
+fn a_denial_chooses_among_pending_requests() {
+    let fake = Fake::new(|_| Answer::HangUp);
+    let _heard = fake.answer_each_administrator(|request| match request {
+        AdminRequest::Pending { .. } => AdminReply::Pending {
+            state: 1,
+            requests: vec![shown().pending()],
+            omitted: 0,
+        },
+        AdminRequest::Deny { job: JOB, .. } => AdminReply::Done("it is done".into()),
+        // Among all jobs, several begin so.
+        _ => AdminReply::Refused(Refusal::new(Code::InvalidArgs, "2 ids begin with it")),
+    });
+    for (id, status) in [(SHORT, Some(0)), ("cdcd", Some(125))] {
+        let said = fake.output(&["deny", id, "-m", "no"]);
+        assert_eq!(said.status, status, "{said:?}");
+    }
 }
 
 #[test]
