@@ -50,7 +50,7 @@ pub struct Gap {
     last: u64,
     pub from_ms: u64,
     pub to_ms: u64,
-    /// Hash of the record before, and the hash that the next record names. `None` unless all between them are missing.
+    /// Hash of the record before, and the hash that the next record names. `None` if one of the two is not readable.
     pub links: Option<(Hash, Hash)>,
     /// The next record is a start of the daemon.
     is_before_start: bool,
