@@ -73,7 +73,7 @@ impl Runtime {
                     source.in_words()
                 );
                 let refusal = Refusal::new(Code::InvalidArgs, text).object("max_runtime_s");
-                return Err(refusal.next("ask for less time, or leave it out"));
+                return Err(refusal.next("ask for another time, or leave it out"));
             }
             (Some(seconds), _) if seconds < most => (seconds, RuntimeSource::Caller),
             (Some(_), _) | (None, None) => (most, source),
@@ -154,7 +154,11 @@ mod tests {
             let command = command.map(AsRef::as_ref);
             let display = match Runtime::new(asked, &all, profile, command) {
                 Ok(runtime) => runtime.to_string(),
-                Err(refusal) => refusal.message,
+                Err(refusal) => {
+                    let next = "ask for another time, or leave it out";
+                    assert_eq!(refusal.next.as_deref(), Some(next), "{asked:?}");
+                    refusal.message
+                }
             };
             assert_eq!(display, expect, "{command:?} {other} {asked:?}");
         };
