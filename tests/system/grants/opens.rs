@@ -14,9 +14,29 @@ use crate::policy::scene::{FILE, reload};
 const ACCEPTS: &str =
     "[[accept]]\nagent = \"bot\"\nreaches = \"root\"\nreason = \"it keeps the site's table\"\n";
 
+/// It opens nothing.
+const HARMLESS: &str = r##"
+[[command]]
+name = "site.reload"
+summary = "Do nothing"
+argv = ["/usr/bin/true"]
+effect = "change"
+profile = "strict"
+
+[[grant]]
+name = "reload"
+to = ["#64001"]
+allow = ["site.reload"]
+approval = { by = ["#64005"] }
+"##;
+
 fn daemon() -> Daemon {
+    daemon_with(asking())
+}
+
+fn daemon_with(policy: String) -> Daemon {
     let daemon = Daemon::start(Options {
-        policy: asking(),
+        policy,
         ..options()
     });
     lay_machine(&daemon);
@@ -59,6 +79,20 @@ fn grant_that_opens_a_path_is_refused_until_it_is_accepted() {
     daemon.set_file(FILE, &format!("{}{ACCEPTS}", asking()));
     let _ = reload(&daemon).expect("it grants nothing");
     let _ = give_as(&daemon, &admin(), to_a("site.schedule")).expect("the policy accepts it");
+    daemon.stop();
+}
+
+#[test]
+fn grant_opens_nothing_by_commands_that_it_does_not_cover() {
+    let of_another = asking().replace("#64005", "#64006");
+    let daemon = daemon_with(of_another + HARMLESS);
+    let granted = give_as(&daemon, &admin(), to_a("site.*")).expect("it opens nothing");
+    assert_eq!(granted.covered, ["site.reload"]);
+    let [record] = &daemon.records("given")[..] else {
+        panic!("{:?}", daemon.records("given"));
+    };
+    assert!(record["REMIT_OPENS"].is_null(), "{record}");
+    assert!(record["REMIT_OPENS_UNKNOWN"].is_null(), "{record}");
     daemon.stop();
 }
 

@@ -9,10 +9,11 @@ use super::grantable::{check_grantable, complete};
 use super::judged::{check_judged, judged_by};
 use super::{Wants, failed};
 use crate::approval::grants::ended::{end_grants, void_jobs_of_grant};
-use crate::approval::grants::{Giver, described, in_words, names, with_grant};
+use crate::approval::grants::{Covered, Giver, described, in_words, names, with_grant};
 use crate::approval::opens::{GrantAnswer, GrantQuestion};
 use crate::approval::still_administers;
 use crate::audit::{Event, FIELD, Record, unrecorded};
+use crate::config::policy_reload::Live;
 use crate::event_loop::timers;
 use crate::identity::accounts::{AccountState, People, Question};
 use crate::identity::lookups::{Giving, LookUpPurpose};
@@ -58,8 +59,16 @@ pub fn look_up_give(
     let in_force = cx.approvals.grants.in_force();
     let is_asked = cx.policies.live.is_proved;
     let new = giving.new.clone();
-    let question_of_grant = GrantQuestion::of(&new, subject.user(), cx.situation(&in_force));
-    let begin: &dyn Fn() -> _ = &|| question_of_grant.begin();
+    let question_of_grant = GrantQuestion {
+        situation: cx.situation(&in_force),
+        new: &new,
+        giver: subject.user(),
+    };
+    let (live, group) = (&cx.policies.live, cx.job.admins.group());
+    let covered = |people: &People| {
+        covered(live, (subject, group), &new, people).map(|(_, commands)| commands)
+    };
+    let begin: &dyn Fn() -> _ = &|| question_of_grant.begin(&covered);
     let beside = is_asked.then_some((begin, GrantQuestion::PATIENCE));
     let then = LookUpPurpose::Give(Box::new(giving));
     let reactor = &mut *cx.job.reactor;
@@ -122,15 +131,7 @@ fn make_grant(
     name(&mut new.to, people)?;
     check(&new)?;
     let group = cx.job.admins.group();
-    let gids = still_administers(subject.uid(), subject.user(), people, group);
-    let gids = gids.map_err(|why| {
-        let text = format!("you can no longer approve anything: {why}");
-        Refusal::new(Code::DeniedRule, text).next("log in again, or ask an approver")
-    })?;
-    let giver = Giver::of(subject, gids);
-    not_to_oneself(&giver, &new.to)?;
-    let live = &cx.policies.live;
-    let commands = check_grantable(&live.policy, &live.floor, &giver, &new)?;
+    let (giver, commands) = covered(&cx.policies.live, (subject, group), &new, people)?;
     let covered = names(&commands);
     check_grant_limits(cx, &new, &covered)?;
     if !accepts_paths {
@@ -151,6 +152,24 @@ fn make_grant(
         let text = format!("cannot save the grant: {error}");
         Refusal::new(Code::NotStarted, text).lift("free space on the disk of the state directory")
     })
+}
+
+/// Returns the giver as they are now, and the commands that can start by their grant. `group`: that of administrators.
+fn covered(
+    live: &Live,
+    (subject, group): (&Subject, u32),
+    new: &NewGrant,
+    people: &People,
+) -> Result<(Giver, Vec<Covered>), Refusal> {
+    let gids = still_administers(subject.uid(), subject.user(), people, group);
+    let gids = gids.map_err(|why| {
+        let text = format!("you can no longer approve anything: {why}");
+        Refusal::new(Code::DeniedRule, text).next("log in again, or ask an approver")
+    })?;
+    let giver = Giver::of(subject, gids);
+    not_to_oneself(&giver, &new.to)?;
+    let commands = check_grantable(&live.policy, &live.floor, &giver, new)?;
+    Ok((giver, commands))
 }
 
 fn grant_record(subject: &Subject, number: u64, new: &NewGrant, covered: &[String]) -> Record {

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use remit_common::admin::{Grantee, NewGrant};
 use remit_common::escape::words;
-use remit_common::prove::{
-    Compared, KnownAccount, Opened, OpenedPath, PermittedGrant, PermittedWhat,
-};
+use remit_common::prove::{Compared, KnownAccount, Opened, OpenedPath, PermittedWhat};
 use remit_common::refusal::{Code, Refusal};
 use remit_policy::Policy;
 use serde::{Deserialize, Serialize};
@@ -27,9 +25,9 @@ const MEMBERS: usize = 64;
 /// A grant that is to be given.
 #[derive(Debug)]
 pub struct GrantQuestion<'a> {
-    situation: Situation<'a>,
-    grant: PermittedGrant,
-    to: &'a Grantee,
+    pub situation: Situation<'a>,
+    pub new: &'a NewGrant,
+    pub giver: &'a str,
 }
 
 /// What it opens.
@@ -42,24 +40,24 @@ pub struct GrantAnswer {
     unknown: Option<String>,
 }
 
-impl<'a> GrantQuestion<'a> {
-    pub fn of(new: &'a NewGrant, giver: &str, situation: Situation<'a>) -> Self {
-        let covered = Covered::by(new, situation.policy);
-        Self {
-            situation,
-            grant: permitted(new, &covered, giver),
-            to: &new.to,
-        }
-    }
-
+impl GrantQuestion<'_> {
     /// Time for the program, besides that of look-ups.
     pub const PATIENCE: Duration = Duration::from_millis(LOOK_MS + 3_000);
 
-    /// Starts the program that looks. The answer is for [`GrantAnswer::decode`].
-    pub fn begin(&self) -> AskedBeside<'_> {
+    /// Starts the program that looks. `covered` returns the commands that can start by the grant. The answer is for
+    /// [`GrantAnswer::decode`].
+    pub fn begin<'b>(
+        &'b self,
+        covered: &'b dyn Fn(&People) -> Result<Vec<Covered>, Refusal>,
+    ) -> AskedBeside<'b> {
         let prover = Prover::start(Self::compared(Vec::new()).patience());
         Box::new(move |people| {
-            postcard::to_extend(&self.ask(prover, people), Vec::new()).unwrap_or_default()
+            // The grant that has none will be refused.
+            let answer = match covered(people) {
+                Ok(covered) => self.ask(prover, people, &covered),
+                Err(refusal) => GrantAnswer::of(Err(refusal.message), self.situation.policy),
+            };
+            postcard::to_extend(&answer, Vec::new()).unwrap_or_default()
         })
     }
 
@@ -73,8 +71,9 @@ impl<'a> GrantQuestion<'a> {
     }
 
     /// Blocks until the answer is there, or the time is over.
-    fn ask(&self, prover: Prover, people: &People) -> GrantAnswer {
-        let compared = Self::compared(vec![PermittedWhat::Grant(self.grant.clone())]);
+    fn ask(&self, prover: Prover, people: &People, covered: &[Covered]) -> GrantAnswer {
+        let grant = permitted(self.new, covered, self.giver);
+        let compared = Self::compared(vec![PermittedWhat::Grant(grant)]);
         let known = self.known(people);
         let asked = known.and_then(|known| prover.ask(self.situation, known, compared));
         GrantAnswer::of(asked.and_then(ProverAnswer::take), self.situation.policy)
@@ -87,7 +86,7 @@ impl<'a> GrantQuestion<'a> {
             uid,
             gids: login.groups.clone(),
         };
-        match self.to {
+        match &self.new.to {
             Grantee::User { name, uid } => Ok(match people.account(*uid, name) {
                 Some(AccountState::Is(login)) => vec![known(*uid, login)],
                 Some(AccountState::NoAccount | AccountState::Unknown(_)) | None => Vec::new(),
