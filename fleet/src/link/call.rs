@@ -31,11 +31,13 @@ impl HostCall {
         let Some(id) = self.arguments.get("request_id").and_then(Value::as_str) else {
             return String::new();
         };
-        // The same call for all hosts of a set shows this set.
         let same = match (self.tool.as_str(), self.set) {
-            ("change", Some(_)) => "the same change on this host alone",
+            // The same call for all hosts of a set shows this set, and a host that has not got it yet would start it.
+            ("change", Some(_)) => {
+                "job without job_id, or history, on this host shows it; the same change on this host alone"
+            }
             _ => "the same call",
         };
-        format!("; it may have started: {same} with request_id '{id}' gives that same job")
+        format!("; it may have started: {same} with request_id '{id}' gives that job, or starts it")
     }
 }

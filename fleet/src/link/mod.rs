@@ -335,13 +335,24 @@ mod tests {
 
     #[test]
     fn lost_start_names_its_request() {
-        let with = call("run", json!({"request_id": "r1"}), None);
-        assert!(with.hint().contains("request_id 'r1'"));
+        let hint = |tool: &str, set| {
+            HostCall {
+                set,
+                ..call(tool, json!({"request_id": "r1"}), None)
+            }
+            .hint()
+        };
+        let set = Some(remit_common::names::SetId([1; 16]));
+        let same = "; it may have started: the same call with request_id 'r1' gives that job, or starts it";
+        let alone = "; it may have started: job without job_id, or history, on this host shows it; the same change on this \
+            host alone with request_id 'r1' gives that job, or starts it";
+        for (tool, set, expect) in [
+            ("run", None, same),
+            ("change", None, same),
+            ("change", set, alone),
+        ] {
+            assert_eq!(hint(tool, set), expect, "{tool} {set:?}");
+        }
         assert_eq!(call("access", json!({}), None).hint(), "");
-        let alone = "the same change on this host alone with request_id 'r1'";
-        let mut of_set = call("change", json!({"request_id": "r1"}), None);
-        assert!(!of_set.hint().contains(alone));
-        of_set.set = Some(remit_common::names::SetId([1; 16]));
-        assert!(of_set.hint().contains(alone));
     }
 }
