@@ -90,8 +90,8 @@ pub async fn get<W: Write>(
     watched(road, &way, &heard, got).await
 }
 
-/// Does the work. Meanwhile leaves the master of a host that is silent for as long as a login may take: it may be dead, and
-/// the next session would hang in it, too. This session goes on, because its job may wait.
+/// Does the work. If the host is silent for as long as a login may take, leaves its master if that hangs: the next session
+/// would hang in it, too. A host that gets a file is silent until its end, and a job may wait, so this session goes on.
 async fn watched<T>(
     road: &Road,
     way: &Way,
@@ -101,7 +101,7 @@ async fn watched<T>(
     let silence = async {
         let patience = road.engine.fleet.limits.connect();
         if timeout(patience, heard.notified()).await.is_err() {
-            road.engine.ssh().drop_master(way).await;
+            road.engine.ssh().drop_hanging_master(way).await;
         }
         pending().await
     };

@@ -179,7 +179,17 @@ impl Client {
         }
     }
 
-    async fn tell_master(&self, socket: &std::path::Path, word: &str) {
+    /// Leaves a master connection that hangs itself. One whose host is silent answers, and its keep-alives find a dead host.
+    pub async fn drop_hanging_master(&self, way: &Way) {
+        if let Some(socket) = &way.master
+            && !self.tell_master(socket, "check").await
+        {
+            self.drop_master(way).await;
+        }
+    }
+
+    /// Returns false if the master hangs. One that is gone does not.
+    async fn tell_master(&self, socket: &std::path::Path, word: &str) -> bool {
         let mut command = self.command();
         command
             .arg("-S")
@@ -189,8 +199,7 @@ impl Client {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true);
-        // One that is gone needs no word.
-        let _ = timeout(WORD, command.status()).await;
+        timeout(WORD, command.status()).await.is_ok()
     }
 
     fn command(&self) -> Command {

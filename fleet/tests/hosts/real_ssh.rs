@@ -242,6 +242,32 @@ fn master_that_hangs_is_left_by_a_transfer() {
     }
 }
 
+/// A host that gets a file says nothing until it has all, and a job may wait.
+#[test]
+fn master_that_answers_stays_after_a_silent_transfer() {
+    let daemon = planning();
+    let Some(machine) = Machine::new(&daemon, "") else {
+        return;
+    };
+    let run = machine.command(&["run", "--", "true"]).output().unwrap();
+    assert!(run.status.success(), "{run:?}");
+    let fleet = fs::read_to_string(machine.path("home/.config/remit/fleet.toml")).unwrap();
+    let fleet = fleet.replace("connect_s = 10", "connect_s = 1");
+    machine.write("home/.config/remit/fleet.toml", &fleet);
+    let login = fs::read_to_string(machine.path("login")).unwrap();
+    let login = login.replacen('\n', "\nsleep 4\n", 1);
+    machine.write("login", &login);
+    machine.write("file", "x");
+    let (file, got) = (machine.path("file"), machine.path("got"));
+    let (file, got) = (file.to_str().unwrap(), got.to_str().unwrap());
+    for words in [&["put", file][..], &["get", "/etc/hostname", got]] {
+        let output = machine.command(words).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        let found = (machine.logins(), machine.masters().len());
+        assert_eq!(found, (1, 1), "{words:?}");
+    }
+}
+
 /// Two hosts with one address behind different proxies: `%C` of ssh_config(5) is the same for both.
 #[test]
 fn hosts_with_one_address_are_not_mixed_up() {
