@@ -1,6 +1,6 @@
 //! Runs `remit` on a host over the user's own ssh, and bounds what comes back.
 //!
-//! **Invariant:** it neither makes nor uses a master connection.
+//! **Invariant:** it neither makes nor uses a master connection to the host.
 
 use std::process::ExitStatus;
 use std::time::Duration;

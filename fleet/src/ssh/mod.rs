@@ -82,7 +82,8 @@ pub struct Way {
 }
 
 impl Way {
-    /// Neither makes nor uses a master connection, whatever the user's configuration says.
+    /// Neither makes nor uses a master connection to the host, whatever the user's configuration says. The ssh that
+    /// `ProxyJump` starts for a jump host reads that configuration alone.
     pub fn without_master(self) -> Self {
         Self {
             master: None,
