@@ -293,8 +293,6 @@ pub fn end_for_clients() -> Instant {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use serde_json::json;
     use tokio::runtime::Builder;
 
@@ -306,8 +304,11 @@ mod tests {
     #[test]
     fn call_without_time_left_names_the_request_of_hosts_that_were_asked() {
         let silent = std::env::temp_dir().join(format!("silent-ssh-{}", std::process::id()));
-        std::fs::write(&silent, "#!/bin/sh\nexec sleep 1000\n").unwrap();
-        std::fs::set_permissions(&silent, PermissionsExt::from_mode(0o700)).unwrap();
+        // Another process writes it: a child that another test forks meanwhile would cause ETXTBSY.
+        let script = "printf '#!/bin/sh\\nexec sleep 1000\\n' >\"$1\" && chmod 700 \"$1\"";
+        let mut written = std::process::Command::new("sh");
+        written.args(["-c", script, "sh"]).arg(&silent);
+        assert!(written.status().unwrap().success());
         let engine = Engine::new(Fleet {
             typed: String::new(),
             hosts: Vec::new(),
