@@ -109,8 +109,7 @@ impl Interrupted {
         if self.0.clone().wait_for(|has_come| *has_come).await.is_err() {
             pending::<()>().await;
         }
-        "interrupted before its end; a job that it started goes on there: with a login of your own, 'ssh HOST remit jobs' lists it, \
-         and 'ssh HOST remit stop ID' ends it"
+        "interrupted before its end"
     }
 }
 

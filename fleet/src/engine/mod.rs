@@ -126,14 +126,7 @@ impl Engine {
         done: Option<mpsc::UnboundedSender<usize>>,
     ) -> Vec<(String, HostOutcome)> {
         let end = too_late(call.until);
-        let mut outcomes = self.call_all_until(hosts, call, end, done).await;
-        for (_, outcome) in &mut outcomes {
-            match outcome {
-                Err(Unreachable(why)) if why == TOO_LATE => *why += &call.hint(),
-                _ => {}
-            }
-        }
-        outcomes
+        self.call_all_until(hosts, call, end, done).await
     }
 
     /// As [`Engine::call_all`], until `end` says why nothing more is waited for.
@@ -165,6 +158,8 @@ impl Engine {
             .iter()
             .map(|_| Arc::new(AtomicBool::new(false)))
             .collect();
+        let ssh = self.ssh.typed();
+        let hints: Vec<String> = calls.iter().map(|(_, call)| call.hint(&ssh)).collect();
         let calls = calls.into_iter().zip(&asked).map(|((host, call), asked)| {
             let (engine, asked) = (Arc::clone(self), Arc::clone(asked));
             async move {
@@ -188,13 +183,13 @@ impl Engine {
             why = end => why,
             () = collected => NOT_ASKED,
         };
-        let missing = |asked: &AtomicBool| match asked.load(Ordering::Relaxed) {
-            true => Unreachable(why.to_owned()),
+        let missing = |asked: &AtomicBool, hint: &str| match asked.load(Ordering::Relaxed) {
+            true => Unreachable(format!("{why}{hint}")),
             false => Unreachable(NOT_ASKED.to_owned()),
         };
-        let outcomes = outcomes.into_iter().zip(&asked);
-        let outcomes =
-            outcomes.map(|(outcome, asked)| outcome.unwrap_or_else(|| Err(missing(asked))));
+        let outcomes = outcomes.into_iter().zip(asked.iter().zip(&hints));
+        let outcomes = outcomes
+            .map(|(outcome, (asked, hint))| outcome.unwrap_or_else(|| Err(missing(asked, hint))));
         hosts.into_iter().zip(outcomes).collect()
     }
 

@@ -26,8 +26,15 @@ pub struct HostCall {
 }
 
 impl HostCall {
-    /// Returns how to find what it may have started, after a reason why there is no answer.
-    pub fn hint(&self) -> String {
+    /// Returns how to find what it may have started, after a reason why there is no answer. `ssh`: as a person types it.
+    pub fn hint(&self, ssh: &str) -> String {
+        // A person follows it, and no command takes a request_id.
+        if self.follows {
+            return format!(
+                "; a job that it started goes on there: with a login of your own, '{ssh} HOST remit jobs' lists it, and \
+                 '{ssh} HOST remit stop ID' ends it"
+            );
+        }
         let Some(id) = self.arguments.get("request_id").and_then(Value::as_str) else {
             return String::new();
         };

@@ -157,7 +157,9 @@ impl Link {
                 }
             }
         }
-        Err(Unreachable(lost.unwrap_or_default() + &call.hint()))
+        Err(Unreachable(
+            lost.unwrap_or_default() + &call.hint(&ssh.typed()),
+        ))
     }
 
     /// Returns the open session, or logs in. Calls that come meanwhile wait for the same login.
@@ -340,7 +342,7 @@ mod tests {
                 set,
                 ..call(tool, json!({"request_id": "r1"}), None)
             }
-            .hint()
+            .hint("ssh")
         };
         let set = Some(remit_common::names::SetId([1; 16]));
         let same = "; it may have started: the same call with request_id 'r1' gives that job, or starts it";
@@ -353,6 +355,15 @@ mod tests {
         ] {
             assert_eq!(hint(tool, set), expect, "{tool} {set:?}");
         }
-        assert_eq!(call("access", json!({}), None).hint(), "");
+        assert_eq!(call("access", json!({}), None).hint("ssh"), "");
+        let person = HostCall {
+            follows: true,
+            ..call("run", json!({"request_id": "r1"}), None)
+        };
+        assert_eq!(
+            person.hint("ssh -F /c"),
+            "; a job that it started goes on there: with a login of your own, 'ssh -F /c HOST remit jobs' lists it, and \
+             'ssh -F /c HOST remit stop ID' ends it"
+        );
     }
 }

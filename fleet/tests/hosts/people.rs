@@ -228,12 +228,12 @@ fn interrupted_run_shows_the_answers_so_far() {
     let out = String::from_utf8(left.stdout).unwrap();
     assert_eq!(left.status.code(), Some(130), "{out}");
     assert!(out.contains("web1: exit 0"), "{out}");
-    assert!(
-        out.contains("web2")
-            && out.contains("interrupted before its end")
-            && out.contains("ssh HOST remit stop ID"),
-        "{out}"
+    let dir = stage.path().display();
+    let expect = format!(
+        "  interrupted before its end; a job that it started goes on there: with a login of your own, '{dir}/ssh -F \
+         {dir}/home/.ssh/config HOST remit jobs' lists it"
     );
+    assert!(out.contains("web2") && out.contains(&expect), "{out}");
     assert_eq!(
         daemon.records("outcome"),
         [] as [Value; 0],
