@@ -548,7 +548,7 @@ fn whatever_it_inherits_it_starts_as_always() {
         "exec \"$@\" 3</etc/passwd 4</dev/null 5</dev/null 9>/dev/null",
         "export LISTEN_PID=1 LISTEN_FDS=2 NOTIFY_SOCKET=/nowhere WATCHDOG_USEC=x \
          IFS=x ENV=/x BASH_ENV=/x PATH=/nowhere TMPDIR=/nowhere LANG=x; exec \"$@\"",
-        "exec nice -n 19 \"$@\"",
+        "exec nice -n 5 \"$@\"",
     ] {
         let mut stage = Stage::set(&Way::default());
         let plain = stage.command(&Way::default());
