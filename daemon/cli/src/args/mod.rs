@@ -199,8 +199,9 @@ pub enum Verb {
 
 /// A reason may begin with a hyphen. If it is forgotten, the next option is in its position, which must not be lost.
 fn reason(text: &str) -> Result<String, &'static str> {
+    let is_one_word = !text.contains(char::is_whitespace);
     let is_option = text.starts_with("--") || text.starts_with('-') && text.len() == 2;
-    match is_option {
+    match is_one_word && is_option {
         true => Err("this is an option: the reason before it is missing"),
         false => Ok(text.to_owned()),
     }
@@ -307,16 +308,17 @@ mod tests {
 
     #[test]
     fn reason_may_begin_with_a_hyphen_and_is_no_option() {
-        let reason = "-5 % of the disk is left";
         for args in [
             &["change", "site.x", "-m"][..],
             &["undo", ID, "--reason"],
             &["deny", ID, "-m"],
             &["lock", "--message"],
         ] {
-            let all = [args, &[reason]].concat();
-            let verb = format!("{:?}", parse(&all).unwrap());
-            assert!(verb.contains(reason), "{verb}");
+            for reason in ["-5 % of the disk is left", "--kill it", "-50%"] {
+                let all = [args, &[reason]].concat();
+                let verb = format!("{:?}", parse(&all).unwrap());
+                assert!(verb.contains(reason), "{verb}");
+            }
             for option in ["--", "--kill", "--no-wait", "-h"] {
                 let all = [args, &[option]].concat();
                 assert_eq!(parse(&all).err(), Some(ErrorKind::ValueValidation));
