@@ -440,13 +440,13 @@ fn first_record_may_doubt_or_skip_what_followed_the_remembered_one() {
             true => Past::Kept,
             false => Past::Begins { first: seq },
         };
-        let is_noted = |found: &CollectedReport| {
+        let has_note = |found: &CollectedReport| {
             let mut notes = found.report.notes.iter();
             notes.any(|note| note.text.contains("that it follows that one is not proven"))
         };
         let found = verified(&known, &[first]);
         assert_eq!(
-            (found.past, is_noted(&found)),
+            (found.past, has_note(&found)),
             (past, is_kept),
             "{seq}: {fields:?}"
         );
@@ -454,7 +454,7 @@ fn first_record_may_doubt_or_skip_what_followed_the_remembered_one() {
         for order in [[&log.entries[..19], first], [first, &log.entries[..19]]] {
             let found = verified(&known, &order);
             assert_eq!(
-                (found.past, is_noted(&found)),
+                (found.past, has_note(&found)),
                 (Past::Missing, false),
                 "{seq}: {fields:?}"
             );

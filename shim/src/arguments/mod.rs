@@ -529,7 +529,7 @@ mod tests {
     #[test]
     fn default_values_and_whole_numbers_mean_the_same() {
         let id = "1".repeat(32);
-        for (tool, given, same) in [
+        for (tool, arguments, same) in [
             (
                 Tool::Host,
                 json!({"sections": [], "since": "boot"}),
@@ -562,8 +562,8 @@ mod tests {
             ),
         ] {
             let expect = try_call(tool, same).unwrap();
-            let text = given.to_string();
-            assert_eq!(try_call(tool, given).unwrap(), expect, "{text}");
+            let text = arguments.to_string();
+            assert_eq!(try_call(tool, arguments).unwrap(), expect, "{text}");
             assert_eq!(read(tool, &text).unwrap().unwrap(), expect, "{text}");
         }
     }

@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args, ValueHint};
 use remit_common::id_prefix::IdPrefix;
 use remit_common::{caps, span};
 
-use super::reason;
+use super::reason::reason;
 
 #[derive(Debug, Args)]
 pub struct PendingArgs {

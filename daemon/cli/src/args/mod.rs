@@ -5,6 +5,7 @@ mod audit;
 pub mod help;
 mod machine;
 mod plan;
+mod reason;
 mod run;
 
 use std::ffi::OsString;
@@ -195,16 +196,6 @@ pub enum Verb {
     ClientConfig(ClientConfigArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
-}
-
-/// A reason may begin with a hyphen. If it is forgotten, the next option is in its position, which must not be lost.
-fn reason(text: &str) -> Result<String, &'static str> {
-    let is_one_word = !text.contains(char::is_whitespace);
-    let is_option = text.starts_with("--") || text.starts_with('-') && text.len() == 2;
-    match is_one_word && is_option {
-        true => Err("this is an option: the reason before it is missing"),
-        false => Ok(text.to_owned()),
-    }
 }
 
 /// Words as the bytes they are.

@@ -11,7 +11,7 @@ use remit_common::id_prefix::IdPrefix;
 use remit_common::span;
 use remit_wire::edits::CallText;
 
-use super::reason;
+use super::reason::reason;
 
 #[derive(Debug, Args)]
 #[command(

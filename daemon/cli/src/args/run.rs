@@ -15,7 +15,7 @@ use remit_wire::outcome::Stream;
 
 pub use super::plan::{Secret, Variable};
 use super::plan::{secret, timeout, variable};
-use super::reason;
+use super::reason::reason;
 
 #[derive(Debug, Args)]
 #[command(override_usage = "\

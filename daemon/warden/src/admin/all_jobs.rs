@@ -227,7 +227,7 @@ mod tests {
     use crate::job::table::tests::ended;
 
     #[test]
-    fn list_says_what_becomes_of_a_commit_that_nobody_confirms() {
+    fn list_says_what_becomes_of_an_unconfirmed_commit() {
         let mut jobs = Jobs::default();
         for number in [1, 2] {
             jobs.remember(ended(number), None);
