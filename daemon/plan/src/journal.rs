@@ -67,7 +67,7 @@ pub struct Journal {
     pub plan: Plan,
     /// Of new files, by entry.
     pub inodes: Vec<u64>,
-    /// Of files whose plan has none, by entry: see [`Change::has_journaled_hash`].
+    /// Of files whose plan has none, by entry: see [`crate::Change::has_journaled_hash`].
     pub hashes: Vec<Option<[u8; 32]>>,
     /// In which the commit acted, without those that are not made yet. `None` in a journal of an earlier release.
     pub directories: Option<PlanDirectories>,
