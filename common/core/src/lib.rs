@@ -79,6 +79,9 @@ pub mod panics {
         }
     }
 }
+/// Directories of its own that a job has in each sandbox. They cover those of the host.
+pub const PRIVATE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+
 pub mod shebang;
 pub mod token_bucket;
 pub mod view;

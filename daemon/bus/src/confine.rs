@@ -15,6 +15,7 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::socket::{SockaddrLike, UnixAddr};
 use nix::unistd::getresuid;
+use remit_link::sys::SO_PASSRIGHTS;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition,
     SeccompFilter, SeccompRule, TargetArch, apply_filter,
@@ -66,9 +67,6 @@ const ALLOWED: &[c_long] = &[
 const ALLOWED_HERE: &[c_long] = &[libc::SYS_poll];
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_HERE: &[c_long] = &[];
-
-/// Of Linux 6.16.
-const SO_PASSRIGHTS: i32 = 83;
 
 const REQUESTS: [libc::Ioctl; 4] = [
     libc::SECCOMP_IOCTL_NOTIF_RECV,

@@ -15,7 +15,7 @@ pub fn take(held: &mut ManuallyDrop<OwnedFd>) -> OwnedFd {
 }
 
 /// `SO_PASSRIGHTS` of Linux 6.16: the generic number, for x86 and arm.
-const SO_PASSRIGHTS: i32 = 83;
+pub const SO_PASSRIGHTS: i32 = 83;
 
 /// Returns true if descriptors can be sent to `socket`, and ENOPROTOOPT if the kernel lacks the option.
 pub(crate) fn passes_rights(socket: impl AsFd) -> io::Result<bool> {

@@ -12,6 +12,7 @@ pub(crate) mod stderr_patterns;
 #[cfg(test)]
 mod tests;
 
+use remit_common::PRIVATE;
 use remit_common::denial::{Denial, Layer, ProfileVisibility};
 use remit_common::job_limit::JobLimit;
 use remit_programs::{Alternative, Found, Topic};
@@ -31,9 +32,6 @@ const LINES: usize = 400;
 
 /// Refusals of a job with status 0, as of a pipe: what it printed is there, but for that.
 const OF_SUCCESS: usize = 1;
-
-/// Directories of a job's own, in each sandbox.
-pub(crate) const PRIVATE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {

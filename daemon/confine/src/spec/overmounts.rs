@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::ReadProfile;
 use crate::steps::private_root::{self, DEVICES, Mount};
+use remit_core::PRIVATE;
 use remit_spawn::Inspect;
 use remit_sys::{Doing, Error, Result};
 
@@ -29,7 +30,7 @@ pub(crate) struct Programs {
     pub(crate) libraries: Vec<CString>,
 }
 
-pub(crate) const MAX_PRIVATE: usize = 3;
+pub(crate) const MAX_PRIVATE: usize = PRIVATE.len();
 
 /// Looks at this machine. `/tmp` and `/dev/null` must exist; others are left out if missing.
 pub(crate) fn find(profile: &ReadProfile) -> Result<Overmounts> {
@@ -73,7 +74,7 @@ fn programs(program: &Path) -> Result<Programs> {
 
 fn private() -> Result<Vec<CString>> {
     let mut found: Vec<PathBuf> = Vec::new();
-    for name in ["/tmp", "/var/tmp", "/dev/shm"] {
+    for name in PRIVATE {
         let doing = || format!("cannot make a private '{name}'");
         let real = match fs::canonicalize(name) {
             Ok(real) => real,

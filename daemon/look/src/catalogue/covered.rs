@@ -4,7 +4,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-const PRIVATE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+use remit_common::PRIVATE;
 
 pub struct Covering(Vec<(Metadata, &'static str)>);
 

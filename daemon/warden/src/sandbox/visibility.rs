@@ -1,5 +1,6 @@
 //! Describes what jobs of a profile may access, to explain failures. Reads only the policy, never the disk. Pure.
 
+use remit_common::PRIVATE;
 use remit_common::denial::ProfileVisibility;
 use remit_policy::{Base, Listed, Network, Profile};
 
@@ -161,7 +162,6 @@ pub mod limits {
 }
 
 const BUS: &str = "/run/dbus/system_bus_socket";
-const PRIVATE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 /// `has_bus`: jobs of base `read` without a network ask the system bus.
 pub fn of(profile: &Profile, has_bus: bool) -> ProfileVisibility {

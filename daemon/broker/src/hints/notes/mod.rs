@@ -5,6 +5,7 @@ mod table;
 
 use std::collections::BTreeSet;
 
+use remit_common::PRIVATE;
 use remit_common::denial::ProfileVisibility;
 use remit_common::outcome::{Enforced, NAMES_REACHED};
 use remit_common::wire::Purpose;
@@ -12,7 +13,7 @@ use remit_link::JobMeta;
 use remit_wire::{Bytes, Run, What};
 
 use crate::hints::may_use::{wanted, wants_change};
-use crate::hints::{Command, Commands, MayUse, PRIVATE, ShellWords, found};
+use crate::hints::{Command, Commands, MayUse, ShellWords, found};
 use scan::{Notes, of_program};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! The notes by topic, for programs that report a wrong reason in the sandbox or omit data silently. Data only.
 
+use remit_common::PRIVATE;
 use remit_programs::Topic;
 
-use crate::hints::PRIVATE;
 use crate::hints::answer::{is_plain, lies_in};
 
 pub(super) const MOUNTS: &str = "the mount table is the sandbox's own, all read-only: `findmnt -N 1` and /proc/1/mounts show the host's";

@@ -7,6 +7,7 @@ mod base {
     use super::model::{Access, DEVICES, is_left_out};
     use super::plan::Plan;
     use crate::Result;
+    use remit_core::PRIVATE;
     use remit_sys::{
         Doing,
         base_set::{FILES, NAMES, PROGRAMS},
@@ -17,8 +18,6 @@ mod base {
         os::unix::ffi::OsStrExt,
         path::{Component, Path, PathBuf},
     };
-
-    const PRIVATE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
     const DEVICE_LINKS: [(&str, &str); 4] = [
         ("/dev/fd", "/proc/self/fd"),
