@@ -122,7 +122,7 @@ pub fn has_lasted(
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
-    use remit_plan::{Base, Content, Source, sha256};
+    use remit_plan::{Base, Content, sha256};
 
     use super::*;
 
@@ -157,16 +157,6 @@ mod tests {
         }
     }
 
-    fn content(bytes: &[u8]) -> Content {
-        Content {
-            size: bytes.len() as u64,
-            sha256: sha256(bytes),
-            source: Source::Bundle,
-            capabilities: None,
-            mtime: None,
-        }
-    }
-
     #[test]
     fn capabilities_are_those_of_the_plan_in_both_directions() {
         use Direction::{Commit, Undo};
@@ -189,7 +179,7 @@ mod tests {
             base: self::base(Kind::Directory, b""),
             meta: ROOT,
         };
-        let plain = content(b"y");
+        let plain = Content::bundled(b"y");
         let capable = Content {
             capabilities: Some(RAW),
             ..plain
@@ -252,12 +242,12 @@ mod tests {
             mode: 0o600,
             ..META
         };
-        let new = New::File(content(b"y"));
+        let new = New::File(Content::bundled(b"y"));
         let changes = [
             Change::Create { new, meta: META },
             Change::Replace {
                 base,
-                content: content(b"y"),
+                content: Content::bundled(b"y"),
                 meta: META,
             },
             Change::SetMetadata { base, meta: moded },

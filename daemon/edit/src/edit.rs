@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use remit_plan::{
     Base, Change, Content, Entry, FILE_BYTES, Kind, LINK_BYTES, Metadata, New, PlanError, PlanPath,
-    Source, Upload, codec, sha256,
+    Upload, codec,
 };
 
 use crate::EDITS_BYTES;
@@ -285,13 +285,7 @@ const fn of_root(mode: u32) -> Metadata {
 }
 
 fn content(bytes: &[u8]) -> Result<Content, Problem> {
-    bounded(Content {
-        size: bytes.len() as u64,
-        sha256: sha256(bytes),
-        source: Source::Bundle,
-        capabilities: None,
-        mtime: None,
-    })
+    bounded(Content::bundled(bytes))
 }
 
 fn bounded(content: Content) -> Result<Content, Problem> {

@@ -175,7 +175,7 @@ impl fmt::Display for Packages {
 #[cfg(test)]
 mod tests {
     use remit_plan::dpkg::WORD;
-    use remit_plan::{Base, Content, Entry, Kind, Metadata, New, PlanPath, Source, Stat, sha256};
+    use remit_plan::{Base, Content, Entry, Kind, Metadata, New, PlanPath, Stat};
 
     use super::*;
 
@@ -184,16 +184,6 @@ mod tests {
         uid: 0,
         gid: 0,
     };
-
-    fn content(bytes: &[u8]) -> Content {
-        Content {
-            size: bytes.len() as u64,
-            sha256: sha256(bytes),
-            source: Source::Bundle,
-            capabilities: None,
-            mtime: None,
-        }
-    }
 
     fn base() -> Base {
         let stat = Stat {
@@ -213,12 +203,12 @@ mod tests {
             Package: libx\nArchitecture: i386\nVersion: 9\nDescription: x\n Version: 7\n\nPackage: tree\nVersion: 2.1\n\n\
             Package: old\nVersion: 1; installs x\n";
         let create = Change::Create {
-            new: New::File(content(b"x")),
+            new: New::File(Content::bundled(b"x")),
             meta: META,
         };
         let replace = Change::Replace {
             base: base(),
-            content: content(b"y"),
+            content: Content::bundled(b"y"),
             meta: META,
         };
         let remove = Change::Remove { base: base() };

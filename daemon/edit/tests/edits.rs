@@ -17,7 +17,7 @@ use remit_edit::{
 };
 use remit_plan::{
     BUNDLE_BYTES, Base, Bundle, Change, Content, Entry, Kind, Metadata, New, OLD_BYTES,
-    OldCapabilities, Plan, PlanError, PlanPath, Source, Stat, risk_sentences, sha256,
+    OldCapabilities, Plan, PlanError, PlanPath, Stat, risk_sentences, sha256,
 };
 
 const META: Metadata = Metadata {
@@ -82,16 +82,6 @@ fn replacement(old: &[u8], new: &[u8], count: u32) -> Action {
         new: new.to_vec(),
         count,
     }])
-}
-
-fn content(bytes: &[u8]) -> Content {
-    Content {
-        size: bytes.len() as u64,
-        sha256: sha256(bytes),
-        source: Source::Bundle,
-        capabilities: None,
-        mtime: None,
-    }
 }
 
 fn entry(at: &str, change: Change) -> Entry {
@@ -346,7 +336,7 @@ fn links_are_made_changed_and_shown() {
 fn turned_to_link(old: &[u8], target: &[u8]) -> Change {
     Change::ReplaceKind {
         base: base(Kind::File, old),
-        new: New::Link(content(target)),
+        new: New::Link(Content::bundled(target)),
         meta: OF_LINKS,
     }
 }
@@ -355,7 +345,7 @@ fn turned_to_link(old: &[u8], target: &[u8]) -> Change {
 fn turned_to_file(target: &[u8], new: &[u8], mode: u32) -> Change {
     Change::ReplaceKind {
         base: link_to(target).base,
-        new: New::File(content(new)),
+        new: New::File(Content::bundled(new)),
         meta: Metadata { mode, ..ROOT },
     }
 }

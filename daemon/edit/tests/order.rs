@@ -3,8 +3,7 @@
 
 use remit_edit::sort_worst_first;
 use remit_plan::{
-    Base, Change, Content, Entry, Kind, Metadata, New, PlanPath, Source, Stat, View,
-    risk_sentences, sha256,
+    Base, Change, Content, Entry, Kind, Metadata, New, PlanPath, Stat, View, risk_sentences, sha256,
 };
 
 const fn meta(mode: u32) -> Metadata {
@@ -12,16 +11,6 @@ const fn meta(mode: u32) -> Metadata {
         mode,
         uid: 0,
         gid: 0,
-    }
-}
-
-fn content(bytes: &[u8]) -> Content {
-    Content {
-        size: bytes.len() as u64,
-        sha256: sha256(bytes),
-        source: Source::Bundle,
-        capabilities: None,
-        mtime: None,
     }
 }
 
@@ -43,7 +32,7 @@ fn entry(at: &str, change: Change) -> Entry {
 }
 
 fn made(at: &str, mode: u32, bytes: &[u8]) -> Entry {
-    let new = New::File(content(bytes));
+    let new = New::File(Content::bundled(bytes));
     let meta = meta(mode);
     entry(at, Change::Create { new, meta })
 }
@@ -51,7 +40,7 @@ fn made(at: &str, mode: u32, bytes: &[u8]) -> Entry {
 fn replaced(at: &str, modes: (u32, u32), old: &[u8], new: &[u8]) -> Entry {
     let change = Change::Replace {
         base: base(modes.0, old),
-        content: content(new),
+        content: Content::bundled(new),
         meta: meta(modes.1),
     };
     entry(at, change)
@@ -65,7 +54,7 @@ const fn unknown(entry: &Entry) -> View<'_> {
     }
 }
 
-/// Attack: `apt-get install` in a copy, and besides it other bytes of sshd.
+/// Attack: `apt-get install` in a copy, with other bytes of sshd.
 #[test]
 fn what_belongs_to_no_package_of_the_plan_is_named_and_shown_first() {
     const LIST: &str = "/var/lib/dpkg/info/tool.list";

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::codec::PlanError;
 use crate::lines::TableChange;
-use crate::plan::Plan;
+use crate::plan::{Content, Plan, Source};
 use crate::view::View;
 use crate::{BUNDLE_BYTES, must_read, sha256};
 
@@ -27,6 +27,20 @@ pub struct Bundle {
 struct ByteRanges {
     old: Option<Range<usize>>,
     new: Option<Range<usize>>,
+}
+
+impl Content {
+    /// Of bytes beside the plan, without capabilities or a time of their own.
+    #[must_use]
+    pub fn bundled(bytes: &[u8]) -> Self {
+        Self {
+            size: bytes.len() as u64,
+            sha256: sha256(bytes),
+            source: Source::Bundle,
+            capabilities: None,
+            mtime: None,
+        }
+    }
 }
 
 impl Bundle {

@@ -54,16 +54,6 @@ fn base(kind: Kind, bytes: &[u8]) -> Base {
     }
 }
 
-fn content(bytes: &[u8]) -> Content {
-    Content {
-        size: bytes.len() as u64,
-        sha256: sha256(bytes),
-        source: Source::Bundle,
-        capabilities: None,
-        mtime: None,
-    }
-}
-
 fn entry(at: &str, change: Change) -> Entry {
     Entry {
         path: path(at),
@@ -72,7 +62,7 @@ fn entry(at: &str, change: Change) -> Entry {
 }
 
 fn created(at: &str, bytes: &[u8]) -> Entry {
-    let new = New::File(content(bytes));
+    let new = New::File(Content::bundled(bytes));
     entry(at, Change::Create { new, meta: ROOT })
 }
 
@@ -351,7 +341,7 @@ fn link_to(target: &[u8]) -> Base {
 #[test]
 fn link_is_a_risk_that_asks_a_person() {
     let target = b"../sites-available/a";
-    let new = New::Link(content(target));
+    let new = New::Link(Content::bundled(target));
     let meta = Metadata {
         mode: 0o777,
         uid: 0,
@@ -387,7 +377,7 @@ fn link_to_what_decides_about_logins_can_lock_out() {
     for (at, locks) in [("/etc", true), ("/home", true), ("/srv/current", false)] {
         let change = Change::Replace {
             base,
-            content: content(b"elsewhere"),
+            content: Content::bundled(b"elsewhere"),
             meta: base.stat.meta,
         };
         let plan = Plan::new(vec![entry(at, change)]).unwrap();
@@ -399,7 +389,7 @@ fn link_to_what_decides_about_logins_can_lock_out() {
 fn turned_to_link(old: &[u8], target: &[u8]) -> Change {
     Change::ReplaceKind {
         base: base(Kind::File, old),
-        new: New::Link(content(target)),
+        new: New::Link(Content::bundled(target)),
         meta: OF_LINKS,
     }
 }
@@ -408,7 +398,7 @@ fn turned_to_link(old: &[u8], target: &[u8]) -> Change {
 fn turned_to_file(target: &[u8], new: &[u8], mode: u32) -> Change {
     Change::ReplaceKind {
         base: link_to(target),
-        new: New::File(content(new)),
+        new: New::File(Content::bundled(new)),
         meta: Metadata { mode, ..ROOT },
     }
 }
@@ -420,7 +410,10 @@ fn only_a_file_and_a_link_replace_each_other() {
             .unwrap_err()
             .to_string()
     };
-    let (file, link) = (New::File(content(b"y")), New::Link(content(b"y")));
+    let (file, link) = (
+        New::File(Content::bundled(b"y")),
+        New::Link(Content::bundled(b"y")),
+    );
     let directory = base(Kind::Directory, b"");
     let no_hash = Base {
         sha256: None,
@@ -552,7 +545,7 @@ const RAW: FileCapabilities = FileCapabilities {
 fn capable(own: FileCapabilities) -> Content {
     Content {
         capabilities: Some(own),
-        ..content(b"y")
+        ..Content::bundled(b"y")
     }
 }
 
@@ -579,7 +572,7 @@ fn only_a_new_file_gets_capabilities_and_a_time() {
     };
     let of_time = Content {
         mtime: Some(-1),
-        ..content(b"y")
+        ..Content::bundled(b"y")
     };
     let unread = Base {
         sha256: None,
@@ -596,7 +589,7 @@ fn only_a_new_file_gets_capabilities_and_a_time() {
         ("/a", create(New::File(capable(RAW))), true),
         (
             "/a",
-            replace(base_of(Kind::File, known), content(b"y")),
+            replace(base_of(Kind::File, known), Content::bundled(b"y")),
             true,
         ),
         ("/a", replace(base(Kind::File, b"x"), capable(RAW)), true),
@@ -674,7 +667,7 @@ fn capabilities_are_a_risk_that_asks_a_person() {
         };
         let content = Content {
             capabilities: new,
-            ..content(b"y")
+            ..Content::bundled(b"y")
         };
         entry(
             "/srv/x",
@@ -810,7 +803,7 @@ fn hostile_encodings_take_no_memory() {
 fn conflicts_name_what_has_changed() {
     let replaced = Change::Replace {
         base: base(Kind::File, b"x"),
-        content: content(b"y"),
+        content: Content::bundled(b"y"),
         meta: META,
     };
     let plan = Plan::new(vec![entry("/a", replaced), created("/b", b"y")]).unwrap();
@@ -877,7 +870,7 @@ fn conflicts_of_an_undo_are_those_that_refuse_it() {
     let old = base(Kind::File, b"x");
     let replaced = Change::Replace {
         base: old,
-        content: content(b"new"),
+        content: Content::bundled(b"new"),
         meta: ROOT,
     };
     let moded = Change::SetMetadata {
@@ -1059,7 +1052,7 @@ fn modes_and_owners_that_open_something_are_risks() {
         };
         risks(&view).into_iter().collect::<Vec<_>>()
     };
-    let file = New::File(content(b""));
+    let file = New::File(Content::bundled(b""));
     let (uid, gid) = (64_001, 64_001);
     for (new, mode, expect) in [
         (file, 0o640, &[][..]),
@@ -1105,7 +1098,7 @@ fn modes_and_owners_that_open_something_are_risks() {
         let found = of(Change::SetMetadata { base, meta });
         assert_eq!(found, expect, "{from:o} {to:o}");
         if kind == Kind::File {
-            let content = content(b"y");
+            let content = Content::bundled(b"y");
             let change = Change::Replace {
                 base,
                 content,
@@ -1140,7 +1133,7 @@ fn private_content_that_its_requester_can_know_is_a_risk() {
         risks(&view).contains(&Risk::Known)
     };
     let made = |bytes: &[u8], mode| Change::Create {
-        new: New::File(content(bytes)),
+        new: New::File(Content::bundled(bytes)),
         meta: Metadata { mode, ..ROOT },
     };
     for (bytes, mode, expect) in [
@@ -1168,7 +1161,7 @@ fn private_content_that_its_requester_can_know_is_a_risk() {
         base.stat.meta = Metadata { mode: from, ..ROOT };
         let replaced = Change::Replace {
             base,
-            content: content(bytes),
+            content: Content::bundled(bytes),
             meta: Metadata { mode: to, ..ROOT },
         };
         assert_eq!(of(replaced, Some(bytes)), expect, "{from:o} {to:o}");
@@ -1190,7 +1183,7 @@ fn content_beneath_a_new_directory_that_is_closed_is_known_to_its_requester() {
             meta: Metadata { mode, ..ROOT },
         };
         let file = |bytes| Change::Create {
-            new: New::File(content(bytes)),
+            new: New::File(Content::bundled(bytes)),
             meta: ROOT,
         };
         let entries = [
@@ -1344,7 +1337,7 @@ fn approvers_are_protected_from_other_spellings_and_owners() {
     let replaced = |at: &str, meta: Metadata| {
         let change = Change::Replace {
             base: base(Kind::File, b"x"),
-            content: content(b"y"),
+            content: Content::bundled(b"y"),
             meta,
         };
         entry(at, change)
@@ -1457,7 +1450,7 @@ fn unknown_approvers_refuse_each_change_of_lines() {
     for at in ["/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow"] {
         let change = Change::Replace {
             base: base(Kind::File, b"x"),
-            content: content(b"y"),
+            content: Content::bundled(b"y"),
             meta: META,
         };
         let entry = entry(at, change);

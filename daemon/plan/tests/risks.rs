@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use remit_plan::{
-    Base, Bundle, Change, Content, Entry, Kind, Metadata, New, Plan, PlanPath, Risk, Source, Stat,
-    View, is_read, needs_approval, risk_sentences, risks, sha256,
+    Base, Bundle, Change, Content, Entry, Kind, Metadata, New, Plan, PlanPath, Risk, Stat, View,
+    is_read, needs_approval, risk_sentences, risks, sha256,
 };
 
 const fn meta(mode: u32) -> Metadata {
@@ -11,16 +11,6 @@ const fn meta(mode: u32) -> Metadata {
         mode,
         uid: 0,
         gid: 0,
-    }
-}
-
-fn content(bytes: &[u8]) -> Content {
-    Content {
-        size: bytes.len() as u64,
-        sha256: sha256(bytes),
-        source: Source::Bundle,
-        capabilities: None,
-        mtime: None,
     }
 }
 
@@ -42,7 +32,7 @@ fn entry(at: &str, change: Change) -> Entry {
 }
 
 fn made(at: &str, mode: u32, bytes: &[u8]) -> Entry {
-    let new = New::File(content(bytes));
+    let new = New::File(Content::bundled(bytes));
     let meta = meta(mode);
     entry(at, Change::Create { new, meta })
 }
@@ -50,7 +40,7 @@ fn made(at: &str, mode: u32, bytes: &[u8]) -> Entry {
 fn replaced(at: &str, modes: (u32, u32), old: &[u8], new: &[u8]) -> Entry {
     let change = Change::Replace {
         base: base(modes.0, old),
-        content: content(new),
+        content: Content::bundled(new),
         meta: meta(modes.1),
     };
     entry(at, change)
@@ -95,7 +85,7 @@ fn other_bytes_of_a_program_are_a_risk_that_asks_a_person() {
             },
             ..base(0o777, b"a")
         },
-        content: content(b"b"),
+        content: Content::bundled(b"b"),
         meta: meta(0o777),
     };
     assert!(!of(&entry("/usr/bin/awk", link)).contains(&Risk::Program));

@@ -207,11 +207,18 @@ pub fn bytes(words: &[OsString]) -> Vec<remit_wire::Bytes> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use clap::CommandFactory;
     use clap::error::ErrorKind;
 
     use super::*;
+
+    /// Reads a line as a shell splits it.
+    pub fn typed(line: &str) -> Verb {
+        let words = remit_words::command_line::words(line).unwrap();
+        let words = words.into_iter().map(|word| word.text);
+        Cli::try_parse_from(words).unwrap().verb
+    }
 
     const ID: &str = "00000000000000000000000000000000";
 

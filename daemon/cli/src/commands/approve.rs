@@ -371,12 +371,11 @@ fn over(context: &Context, id: IdPrefix, is_afar: bool, refusal: Refusal) -> Res
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
     use remit_common::outcome::State;
 
     use super::super::enroll::host;
     use super::*;
-    use crate::args::{Cli, Verb};
+    use crate::args::{Verb, tests::typed};
 
     #[test]
     fn line_of_an_undo_has_the_commands_that_have_run() {
@@ -417,9 +416,7 @@ mod tests {
             ),
         ] {
             let line = format!("remit approve abab {options}");
-            let words = remit_words::command_line::words(line.trim_end()).unwrap();
-            let words = words.into_iter().map(|word| word.text);
-            let Verb::Approve(args) = Cli::try_parse_from(words).unwrap().verb else {
+            let Verb::Approve(args) = typed(line.trim_end()) else {
                 panic!("{line}");
             };
             assert_eq!(with_digest(&args, job, &digest), expect);

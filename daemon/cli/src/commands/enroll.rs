@@ -397,10 +397,8 @@ fn show_undone(args: &UnenrollArgs, undone: &Undone, kept: &[String]) -> String 
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-    use crate::args::{Cli, Verb};
+    use crate::args::{Verb, tests::typed};
 
     #[test]
     fn advised_line_removes_what_was_asked_for() {
@@ -411,11 +409,7 @@ mod tests {
             "remit unenroll robo --state /srv/state",
             "remit unenroll robo key.pub --state '/srv/a b'",
         ] {
-            let words = remit_words::command_line::words(line)
-                .unwrap()
-                .into_iter()
-                .map(|word| word.text);
-            let Verb::Unenroll(args) = Cli::try_parse_from(words).unwrap().verb else {
+            let Verb::Unenroll(args) = typed(line) else {
                 panic!("{line}");
             };
             assert_eq!(same_line(&args), line);
