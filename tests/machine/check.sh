@@ -49,8 +49,12 @@ root() { on "$name" "$@"; }
 alice() { login alice "$name" "$@"; }
 bob() { login bob "$name" "$@"; }
 
-# request COMMAND...: what alice asks for without an answer; the job's id.
-request() { alice "$@" --no-wait --json 2>/dev/null | jq -r .job_id; }
+# request COMMAND...: what alice asks for without an answer; the job's id. A refusal is shown.
+request() {
+  local answer
+  answer=$(alice "$@" --no-wait --json 2>/dev/null) || { sed 's/^/      /' <<<"$answer" >&2; return 1; }
+  jq -r .job_id <<<"$answer"
+}
 # digest_of JOB: the digest of a request.
 digest_of() { bob remit pending --json | jq -r ".requests[] | select(.job_id == \"$1\").digest"; }
 
