@@ -1,11 +1,13 @@
 //! Changes that wait for an approval, while the broker lies or dies and the audit log is full.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use remit_common::admin::{AdminReply, AdminRequest, PendingView};
+use remit_common::caps;
 use remit_common::hex::hex;
 use remit_common::names::JobId;
 use remit_common::refusal::Code;
@@ -13,8 +15,8 @@ use remit_link::{Answer, JobMeta, Spec, SpecWhat, ToBroker, ToWarden, WaitReason
 use remit_wire::Purpose;
 use remit_wire::outcome::State;
 
-use crate::warden::audit_log::{events, start_to_start_again, start_with};
-use crate::warden::stage::{ALICE, BOB, Broker, Stage, Way, argv, readable};
+use crate::warden::audit_log::{came_too_late, events, in_time, start_to_start_again, start_with};
+use crate::warden::stage::{ALICE, BOB, Broker, Stage, Way, admin_frame, argv, readable};
 
 const BIG: usize = 48 << 20;
 
@@ -253,6 +255,75 @@ fn request_with_unrecorded_end_is_not_approvable() {
         (events(&records, "end"), events(&records, "intent")),
         (1, 0)
     );
+    stage.stop();
+}
+
+/// For a second at most, so that several attempts may be needed on a busy machine.
+#[test]
+fn request_and_approval_are_recorded_once_the_log_is_writable() {
+    let (stage, broker, journal) = start_with("");
+    take_policy_of(&stage, false, 0, "");
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let (job, digest) = in_time(|ticket| {
+        let _ = journal.read();
+        journal.fill();
+        broker.run(session, ticket, change(), &[]);
+        assert!(!readable(broker.link.as_fd(), 300), "not recorded, and yet");
+        assert_eq!(pending(&stage), []);
+        let _ = journal.read();
+        let job = broker.until(|message, fds| match message {
+            ToBroker::Job { meta, .. } => Ok(Some(meta.job)),
+            ToBroker::Answer { answer, .. } => {
+                assert!(came_too_late(answer.as_ref().unwrap_err()), "{answer:?}");
+                Ok(None)
+            }
+            _ => Err(fds),
+        });
+        Some((job?, pending(&stage)[0].digest))
+    });
+    in_time(|_| {
+        let _ = journal.read();
+        journal.fill();
+        let mut admin = stage.admin();
+        let approve = AdminRequest::Approve {
+            job,
+            digest,
+            signature: None,
+        };
+        admin.write_all(&admin_frame(approve)).unwrap();
+        assert!(!readable(admin.as_fd(), 300), "not recorded, and yet");
+        let records = journal.read();
+        match remit_common::frame::read(&mut admin, caps::ADMIN_FRAME).unwrap() {
+            AdminReply::Done(_) => Some(assert_eq!(events(&records, "approval"), 0)),
+            AdminReply::Refused(refusal) => {
+                assert!(came_too_late(&refusal), "{refusal:?}");
+                None
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+    broker.until(|message, fds| match message {
+        ToBroker::Started { job: of, .. } if *of == job => Ok(()),
+        _ => Err(fds),
+    });
+    assert_eq!(broker.finish(job).state, State::Exited);
+    stage.stop();
+}
+
+#[test]
+fn request_is_refused_after_one_second_without_a_record() {
+    let (stage, broker, journal) = start_with("");
+    take_policy(&stage, false);
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let _ = journal.read();
+    journal.fill();
+    broker.run(session, 1, change(), &[]);
+    let refusal = broker.answer(1).unwrap_err();
+    assert!(came_too_late(&refusal), "{refusal:?}");
+    stage.sleeps();
+    assert_eq!((pending(&stage).len(), stage.open_jobs()), (0, 0));
     stage.stop();
 }
 

@@ -109,11 +109,11 @@ pub fn events(records: &[String], event: &str) -> usize {
 
 /// A run is parked for at most a second, which may pass too early on a busy machine. Returns the first of ten
 /// attempts that was in time.
-fn in_time<T>(attempt: impl FnMut(u64) -> Option<T>) -> T {
+pub fn in_time<T>(attempt: impl FnMut(u64) -> Option<T>) -> T {
     (1..=10).find_map(attempt).expect("always too late")
 }
 
-fn came_too_late(refusal: &Refusal) -> bool {
+pub fn came_too_late(refusal: &Refusal) -> bool {
     refusal.code == Code::NotStarted && refusal.message.contains("audit log")
 }
 

@@ -26,11 +26,10 @@ use crate::audit::unrecorded;
 use crate::event_loop::timers::{self, Timer};
 use crate::identity::peer::Subject;
 use crate::job::context::RequestCx;
-use crate::job::ended;
 use crate::job::life::Event;
-use crate::job::queue;
 use crate::job::recheck::{Check, Condition, recheck};
 use crate::job::start::{self, Admission};
+use crate::job::{backpressure, ended, queue};
 use crate::request::{Approved, ApprovedBy, Draft};
 use crate::startup::fault::{self, Point};
 
@@ -80,10 +79,14 @@ fn check_pending_limits(cx: &RequestCx<'_>, draft: &Draft) -> Result<(), Refusal
     }
 }
 
-pub fn read_measured(cx: &mut RequestCx<'_>, serial: u64) {
-    if copies::on_compared(cx, serial, false) {
+pub fn on_measurement_readable(cx: &mut RequestCx<'_>, serial: u64) {
+    if copies::on_compared(cx, serial, false) || backpressure::delay_measured(cx, serial) {
         return;
     }
+    read_measured(cx, serial);
+}
+
+pub fn read_measured(cx: &mut RequestCx<'_>, serial: u64) {
     let measuring = cx.job.jobs.measuring(serial);
     if let Some(found) = measuring.and_then(Measuring::read) {
         on_measured(cx, serial, found);

@@ -51,6 +51,8 @@ mod shared {
         key: Key,
         machine_id: String,
         pub comparing: BTreeMap<u64, Comparing>,
+        /// Measurements that are read when the audit log can be written, by serial, oldest first.
+        pub delayed: Vec<(Instant, u64)>,
         pub grants: Grants,
         /// Limits requests for approval, per user.
         asks: RateWindow,
@@ -69,6 +71,7 @@ mod shared {
                 key: Key(key),
                 machine_id: machine_id.trim().to_owned(),
                 comparing: BTreeMap::new(),
+                delayed: Vec::new(),
                 grants,
                 asks: RateWindow::new(ASKS, WITHIN),
                 people: RateWindow::new(NOTIFICATIONS, WITHIN),

@@ -181,6 +181,17 @@ impl Audit {
         }
     }
 
+    /// Returns whether a record can be written now, as far as is known before it is tried.
+    pub fn is_writable(&self) -> bool {
+        let room = |fd| {
+            poll(
+                &mut [PollFd::new(fd, PollFlags::POLLOUT)],
+                PollTimeout::ZERO,
+            )
+        };
+        self.fd().is_none_or(|fd| room(fd) != Ok(0))
+    }
+
     /// Fails with [`Unwritten`] if there is no record. Then the recorded action must not happen.
     pub fn write(&mut self, record: Record) -> Result<(), Unwritten> {
         let written = self.append(record);

@@ -1,12 +1,14 @@
-//! Holds plans for a moment while the audit log cannot be written (back-pressure).
+//! Holds requests for a moment while the audit log cannot be written (back-pressure).
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use remit_common::refusal::{Code, Refusal};
 
+use crate::approval::flow;
 use crate::audit::reports::Outcome;
 use crate::audit::{Unwritten, unrecorded};
+use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;
 use crate::job::context::{JobCx, RequestCx};
 use crate::job::life::{Action, Event};
@@ -63,10 +65,48 @@ pub fn unpark(cx: &mut RequestCx<'_>) {
         let reports = &mut cx.job.reports;
         reports.reply(cx.sessions, to, Some(&asked), reply);
     }
-    if let Some((_, first)) = cx.job.jobs.all::<Parked>().next() {
-        let left = PARKED_FOR.saturating_sub(first.since.elapsed());
+    read_delayed(cx);
+    let parked = cx.job.jobs.all::<Parked>().next();
+    let since = parked.map(|(_, first)| first.since);
+    let delayed = cx.approvals.delayed.first().map(|(since, _)| *since);
+    if let Some(since) = since.into_iter().chain(delayed).min() {
+        let left = PARKED_FOR.saturating_sub(since.elapsed());
         cx.job.reactor.timers.add(left, Timer::Parked);
         cx.job.reports.watch_audit(cx.job.reactor);
+    }
+}
+
+/// Delays a measurement while the audit log cannot be written: the request that needs it, or its approval, would be
+/// refused. It is read after [`PARKED_FOR`] in any case.
+pub fn delay_measured(cx: &mut RequestCx<'_>, serial: u64) -> bool {
+    let Some(measuring) = cx.job.jobs.measuring(serial) else {
+        return false;
+    };
+    if cx.job.reports.audit.is_writable() {
+        return false;
+    }
+    // Its answer is there: it would wake the loop all the time.
+    cx.job.reactor.remove(measuring.fd());
+    cx.approvals.delayed.push((Instant::now(), serial));
+    cx.job.reports.watch_audit(cx.job.reactor);
+    if !cx.job.reactor.timers.has(Timer::Parked) {
+        cx.job.reactor.timers.add(PARKED_FOR, Timer::Parked);
+    }
+    true
+}
+
+fn read_delayed(cx: &mut RequestCx<'_>) {
+    for (since, serial) in std::mem::take(&mut cx.approvals.delayed) {
+        if since.elapsed() < PARKED_FOR && !cx.job.reports.audit.is_writable() {
+            cx.approvals.delayed.push((since, serial));
+            continue;
+        }
+        if let Some(measuring) = cx.job.jobs.measuring(serial) {
+            let (fd, token) = (measuring.fd(), Token::Measuring(serial));
+            // If that fails, its timer ends it.
+            let _ = cx.job.reactor.add(fd, token, Interest::Read);
+            flow::read_measured(cx, serial);
+        }
     }
 }
 
