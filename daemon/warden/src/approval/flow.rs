@@ -20,7 +20,7 @@ use super::view::{approved, asked};
 use super::wanted::{hold_copies, opens_wanted, wanted};
 use super::{approver, copies, notification};
 use crate::admin::Wants;
-use crate::approval::file_hash::{self, Measurement, Measuring};
+use crate::approval::file_hash::{self, Measurement};
 use crate::audit::reports::Outcome;
 use crate::audit::unrecorded;
 use crate::event_loop::timers::{self, Timer};
@@ -79,18 +79,21 @@ fn check_pending_limits(cx: &RequestCx<'_>, draft: &Draft) -> Result<(), Refusal
     }
 }
 
-pub fn on_measurement_readable(cx: &mut RequestCx<'_>, serial: u64) {
-    if copies::on_compared(cx, serial, false) || backpressure::delay_measured(cx, serial) {
+pub fn read_measured(cx: &mut RequestCx<'_>, serial: u64) {
+    if copies::on_compared(cx, serial, false) {
         return;
     }
-    read_measured(cx, serial);
-}
-
-pub fn read_measured(cx: &mut RequestCx<'_>, serial: u64) {
     let measuring = cx.job.jobs.measuring(serial);
-    if let Some(found) = measuring.and_then(Measuring::read) {
-        on_measured(cx, serial, found);
+    let Some((measuring, found)) = measuring.and_then(|m| m.read().map(|found| (m, found))) else {
+        return;
+    };
+    if cx.job.reports.audit.is_writable() {
+        return on_measured(cx, serial, found);
     }
+    // Otherwise the end of the pipe wakes the loop all the time.
+    cx.job.reactor.remove(measuring.fd());
+    cx.job.reactor.timers.cancel(Timer::Measuring(serial));
+    backpressure::delay_measured(cx, serial, found);
 }
 
 pub fn on_measuring_timeout(cx: &mut RequestCx<'_>, serial: u64) {
@@ -100,7 +103,8 @@ pub fn on_measuring_timeout(cx: &mut RequestCx<'_>, serial: u64) {
     on_measured(cx, serial, Err(file_hash::late()));
 }
 
-fn on_measured(cx: &mut RequestCx<'_>, serial: u64, found: Measurement) {
+/// What was measured for a request, an approval, or the start of a job.
+pub fn on_measured(cx: &mut RequestCx<'_>, serial: u64, found: Measurement) {
     cx.job.reactor.timers.cancel(Timer::Measuring(serial));
     let found = match queue::on_measured_again(cx, serial, found) {
         Ok(waiting) => {

@@ -28,6 +28,7 @@ mod shared {
     use super::digest::{Key, Parts, encode, statement};
     use super::grants::Grants;
     use super::table::Request;
+    use crate::approval::file_hash::Measurement;
     use crate::audit::rate_limit::RateWindow;
     use crate::identity::peer::Subject;
 
@@ -51,8 +52,8 @@ mod shared {
         key: Key,
         machine_id: String,
         pub comparing: BTreeMap<u64, Comparing>,
-        /// Measurements that are read when the audit log can be written, by serial, oldest first.
-        pub delayed: Vec<(Instant, u64)>,
+        /// Measurements that go on when the audit log can be written, by serial, oldest first.
+        pub delayed: Vec<(Instant, u64, Measurement)>,
         pub grants: Grants,
         /// Limits requests for approval, per user.
         asks: RateWindow,

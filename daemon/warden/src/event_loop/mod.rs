@@ -22,7 +22,7 @@ use remit_plan::Upload;
 use crate::admin::history::{on_history_answer, on_history_opened, on_history_timeout};
 use crate::admin::watchers::tell_pending;
 use crate::approval::end::on_approval_timeout;
-use crate::approval::flow::{on_measurement_readable, on_measuring_timeout};
+use crate::approval::flow::{on_measuring_timeout, read_measured};
 use crate::approval::grants::ended::end_grants;
 use crate::approval::notification::tell_of_pauses;
 use crate::audit::reports::Outcome;
@@ -134,7 +134,7 @@ impl Warden {
             Token::Signals => self.signal(),
             Token::Policy => self.on_policy_readable(),
             Token::SelfTestRun => on_self_test_event(cx),
-            Token::Measuring(serial) => on_measurement_readable(&mut request_cx!(self), serial),
+            Token::Measuring(serial) => read_measured(&mut request_cx!(self), serial),
             Token::LookUp(serial) => {
                 if let Some(found) = self.callers.lookups.read(serial) {
                     self.on_looked_up(serial, found);

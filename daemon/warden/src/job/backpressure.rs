@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use remit_common::refusal::{Code, Refusal};
 
+use crate::approval::file_hash::Measurement;
 use crate::approval::flow;
 use crate::audit::reports::Outcome;
 use crate::audit::{Unwritten, unrecorded};
-use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::Timer;
 use crate::job::context::{JobCx, RequestCx};
 use crate::job::life::{Action, Event};
@@ -32,8 +32,8 @@ pub fn park(cx: &mut JobCx<'_>, mut plan: Box<Plan>) -> Result<Outcome, Refusal>
     plan.ready = plan.ready.take().map(PreforkedJob::bare);
     let (serial, since) = (cx.jobs.next_serial(), Instant::now());
     cx.jobs.insert(serial, Parked { since, plan });
-    if parked == 0 {
-        cx.reports.watch_audit(cx.reactor);
+    cx.reports.watch_audit(cx.reactor);
+    if !cx.reactor.timers.has(Timer::Parked) {
         cx.reactor.timers.add(PARKED_FOR, Timer::Parked);
     }
     Ok(Outcome::Parked)
@@ -65,10 +65,10 @@ pub fn unpark(cx: &mut RequestCx<'_>) {
         let reports = &mut cx.job.reports;
         reports.reply(cx.sessions, to, Some(&asked), reply);
     }
-    read_delayed(cx);
+    continue_delayed(cx);
     let parked = cx.job.jobs.all::<Parked>().next();
     let since = parked.map(|(_, first)| first.since);
-    let delayed = cx.approvals.delayed.first().map(|(since, _)| *since);
+    let delayed = cx.approvals.delayed.first().map(|(since, ..)| *since);
     if let Some(since) = since.into_iter().chain(delayed).min() {
         let left = PARKED_FOR.saturating_sub(since.elapsed());
         cx.job.reactor.timers.add(left, Timer::Parked);
@@ -76,36 +76,21 @@ pub fn unpark(cx: &mut RequestCx<'_>) {
     }
 }
 
-/// Delays a measurement while the audit log cannot be written: the request that needs it, or its approval, would be
-/// refused. It is read after [`PARKED_FOR`] in any case.
-pub fn delay_measured(cx: &mut RequestCx<'_>, serial: u64) -> bool {
-    let Some(measuring) = cx.job.jobs.measuring(serial) else {
-        return false;
-    };
-    if cx.job.reports.audit.is_writable() {
-        return false;
-    }
-    // Its answer is there: it would wake the loop all the time.
-    cx.job.reactor.remove(measuring.fd());
-    cx.approvals.delayed.push((Instant::now(), serial));
+/// Keeps what was measured while the audit log cannot be written: the request that needs it, or its approval, would be
+/// refused. It goes on after [`PARKED_FOR`] in any case.
+pub fn delay_measured(cx: &mut RequestCx<'_>, serial: u64, found: Measurement) {
+    cx.approvals.delayed.push((Instant::now(), serial, found));
     cx.job.reports.watch_audit(cx.job.reactor);
     if !cx.job.reactor.timers.has(Timer::Parked) {
         cx.job.reactor.timers.add(PARKED_FOR, Timer::Parked);
     }
-    true
 }
 
-fn read_delayed(cx: &mut RequestCx<'_>) {
-    for (since, serial) in std::mem::take(&mut cx.approvals.delayed) {
-        if since.elapsed() < PARKED_FOR && !cx.job.reports.audit.is_writable() {
-            cx.approvals.delayed.push((since, serial));
-            continue;
-        }
-        if let Some(measuring) = cx.job.jobs.measuring(serial) {
-            let (fd, token) = (measuring.fd(), Token::Measuring(serial));
-            // If that fails, its timer ends it.
-            let _ = cx.job.reactor.add(fd, token, Interest::Read);
-            flow::read_measured(cx, serial);
+fn continue_delayed(cx: &mut RequestCx<'_>) {
+    for (since, serial, found) in std::mem::take(&mut cx.approvals.delayed) {
+        match since.elapsed() >= PARKED_FOR || cx.job.reports.audit.is_writable() {
+            true => flow::on_measured(cx, serial, found),
+            false => cx.approvals.delayed.push((since, serial, found)),
         }
     }
 }
