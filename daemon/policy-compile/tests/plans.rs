@@ -948,6 +948,37 @@ fn rule_names_the_commands_that_follow() {
     }
 }
 
+/// Attack: one more path, of a rule that asks and names nothing that follows, takes no approval of a command away.
+#[test]
+fn approvers_of_another_path_approve_nothing_that_others_are_asked_for() {
+    let acts = "acts = ['site.change']\n";
+    let free = rule("'/srv'", "'none'") + acts;
+    let asks = rule("'/srv/asks'", "{ by = ['#8'] }");
+    let own = |approval: &str| {
+        format!("[[grant]]\nto = ['#7']\nallow = ['site.change']\napproval = {approval}\n")
+    };
+    let by_others = own("{ by = ['#9'] }");
+    let refused = Err("no rule that names it asks for an approval of the commit, and by itself it");
+    for (rules, expect) in [
+        (format!("{free}{asks}{by_others}"), refused),
+        (format!("{free}{asks}{}", own("'none'")), Ok(1)),
+        // A rule that names it asks, and has all paths or only one.
+        (
+            format!("{}{acts}{by_others}", rule("'/srv'", "{ by = ['#8'] }")),
+            Ok(1),
+        ),
+        (format!("{free}{asks}{acts}{by_others}"), refused),
+    ] {
+        let policy = site(&rules);
+        let paths = ["/srv/a", "/srv/asks/a"];
+        let found = terms(&policy, &paths, &["site.change word=a"]);
+        match (found.map(|(_, acts)| acts), expect) {
+            (Err(found), Err(part)) => assert!(found.contains(part), "{rules}: {found}"),
+            (found, expect) => assert_eq!(found, expect.map_err(str::to_owned), "{rules}"),
+        }
+    }
+}
+
 #[test]
 fn turn_of_a_command_asks_the_policy_again() {
     let policy = site(ASKS);

@@ -25,8 +25,8 @@ pub struct Act {
 pub enum ApprovalOrigin {
     /// A rule, which also names what may follow in this approval.
     Rule,
-    /// The floor alone. Its approvers are not those that a rule names for what follows.
-    Floor,
+    /// The floor alone, or rules that do not name what follows. Its approvers are not those that a rule names for that.
+    Other,
 }
 
 const WITHOUT: &str = "ask for the commit without it, and for this command by itself";
@@ -162,7 +162,7 @@ impl Command {
 
 impl Policy {
     /// Returns the commands that follow this call of a commit. `allowing`: the rules that allow the call. One of them has
-    /// to name all of them. Without an approval of a rule, each of them may need none either.
+    /// to name all of them. Without an approval of the commit, each of them may need none either.
     pub(super) fn acts(
         &self,
         caller: CallerIds<'_>,
@@ -191,6 +191,12 @@ impl Policy {
             // The same for a name that no command has: callers could try out which there are.
             return Err(not_named(&command.name, &name, rule));
         }
+        // The approvers of one more path are not those of what another rule lets follow.
+        let asks = |rule: &&GrantRule| rule.approval.is_some() && unnamed(rule).is_none();
+        let asker = asker.map(|asker| match allowing.iter().any(asks) {
+            true => asker,
+            false => ApprovalOrigin::Other,
+        });
         let follow = |(name, args): Parsed| self.follow(caller, &command.name, name, args, asker);
         calls.into_iter().map(follow).collect()
     }
@@ -214,7 +220,7 @@ impl Policy {
         self.not_denied(caller, &name, Some(Named::Command(command).with(&args)))?;
         if asker != Some(ApprovalOrigin::Rule) {
             let of_commit = match asker {
-                Some(_) => "no rule asks for an approval of the commit",
+                Some(_) => "no rule that names it asks for an approval of the commit",
                 None => "the commit needs no approval",
             };
             let unknown = CallPaths::default();

@@ -320,7 +320,7 @@ impl Policy {
         let asked = Approval::all(counting.iter().filter_map(|rule| rule.approval.as_ref()));
         let floor = floor.filter(|_| asked.is_none() && effect == Effect::Change);
         let asker = match floor {
-            Some(_) => Some(ApprovalOrigin::Floor),
+            Some(_) => Some(ApprovalOrigin::Other),
             None => asked.is_some().then_some(ApprovalOrigin::Rule),
         };
         terms.acts = self.acts(caller, named, args, &allowing, asker)?;
