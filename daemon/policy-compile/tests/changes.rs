@@ -92,17 +92,111 @@ fn scoped_rules_are_shown_with_arguments() {
             rule("args = { unit = ['php*', 'nginx.service'] }", ""),
             vec![],
         ),
-        (
-            rule("", ""),
-            rule("", "") + &rule(php, APPROVAL),
-            vec![
-                "%ops gains unit.restart (unit: php*) (needs approval by %remit, asked for at most 10 min)",
-            ],
-        ),
     ] {
         assert_eq!(diff(&units(&old), &units(&new)), expect, "{old} → {new}");
         let back = diff(&units(&new), &units(&old));
         assert_eq!(back.is_empty(), expect.is_empty(), "{back:?}");
+    }
+}
+
+/// An approval or a denial of a part of the calls takes none of them away, or adds one.
+#[test]
+fn approval_of_a_part_comes_and_goes() {
+    const TWO: &str = "approval = { by = ['%remit'], count = 2, expires = '10min' }";
+    let part = "args = { unit = ['php*'] }";
+    let of = |name: &str, args: &str, rest: &str| {
+        grant("'%ops'", &format!("'{name}'"), &format!("{args}\n{rest}"))
+    };
+    let restart = |args: &str, rest: &str| of("unit.restart", args, rest);
+    let commit = |path: &str, rest: &str| of("plan.commit", &format!("paths = ['{path}']"), rest);
+    let deny = deny("'%ops'", "'unit.restart'");
+    let policy = |rules: &str| {
+        let plans = include_str!("../../../packaging/policy.d/60-plans.toml");
+        units(&format!("{plans}\n{rules}"))
+    };
+    for (old, new, expect, back) in [
+        (
+            restart("", ""),
+            restart("", "") + &restart(part, APPROVAL),
+            &[
+                "%ops now needs approval by %remit, asked for at most 10 min: unit.restart (unit: php*)",
+            ][..],
+            &["%ops no longer needs approval: unit.restart (unit: php*)"][..],
+        ),
+        (
+            restart("", APPROVAL),
+            restart("", APPROVAL) + &restart(part, TWO),
+            &[
+                "%ops now needs approval by 2 different people of %remit, asked for at most 10 min (before: needs approval by %remit, asked for at most 10 min): unit.restart (unit: php*)",
+            ],
+            &[
+                "%ops now needs approval by %remit, asked for at most 10 min (before: needs approval by 2 different people of %remit, asked for at most 10 min): unit.restart (unit: php*)",
+            ],
+        ),
+        (
+            commit("/srv", ""),
+            commit("/srv", "") + &commit("/srv/etc", APPROVAL),
+            &[
+                "%ops now needs approval by %remit, asked for at most 10 min: plan.commit (paths: /srv/etc)",
+            ],
+            &["%ops no longer needs approval: plan.commit (paths: /srv/etc)"],
+        ),
+        // The same approval for less says nothing.
+        (
+            commit("/srv", APPROVAL),
+            commit("/srv", APPROVAL) + &commit("/srv/etc", APPROVAL),
+            &[],
+            &[],
+        ),
+        // What was all is a part, and the other way round.
+        (
+            restart(part, ""),
+            restart("", ""),
+            &["%ops gains unit.restart"],
+            &[
+                "%ops gains unit.restart (unit: php*)",
+                "%ops loses unit.restart",
+            ],
+        ),
+        (
+            restart("", "") + &deny + part,
+            restart("", "") + &deny,
+            &["%ops is now denied unit.restart", "%ops loses unit.restart"],
+            &[
+                "%ops gains unit.restart",
+                "%ops is no longer denied unit.restart",
+                "%ops is now denied unit.restart (unit: php*)",
+            ],
+        ),
+        (
+            restart(part, ""),
+            restart(part, "") + &deny,
+            &[
+                "%ops is now denied unit.restart",
+                "%ops loses unit.restart (unit: php*)",
+            ],
+            &[
+                "%ops gains unit.restart (unit: php*)",
+                "%ops is no longer denied unit.restart",
+            ],
+        ),
+        // A confirmation ends with its rule, not the right to commit.
+        (
+            commit("/srv", "") + &commit("/srv/etc", &format!("{APPROVAL}\nconfirm = '5min'")),
+            commit("/srv", ""),
+            &[
+                "%ops no longer has to have plan.commit (paths: /srv/etc) confirmed by its rule",
+                "%ops no longer needs approval: plan.commit (paths: /srv/etc)",
+            ],
+            &[
+                "%ops has to have plan.commit (paths: /srv/etc) confirmed within 5min; otherwise it is undone",
+                "%ops now needs approval by %remit, asked for at most 10 min: plan.commit (paths: /srv/etc)",
+            ],
+        ),
+    ] {
+        let (old, new) = (policy(&old), policy(&new));
+        assert_eq!(diff(&old, &new), expect);
+        assert_eq!(diff(&new, &old), back);
     }
 }
 

@@ -2,21 +2,19 @@
 //! several groups has the sum. Ignores comments, order, names of files and rules, and other names of an account.
 
 mod definitions;
+mod reach;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use remit_common::caps;
 use remit_common::text::line;
 
+use crate::diff::reach::{Name, Reach, State};
 use crate::load::limits::print_seconds;
-use remit_policy::decide::access::Deciding;
 use remit_policy::decide::index::PositionSet;
 use remit_policy::model::approval::Approval;
-use remit_policy::model::command::CommitUse;
-use remit_policy::model::policy::Named;
-use remit_policy::model::policy::{CHANGE, Policy, RUN};
-use remit_policy::model::rule::{Coverage, GrantRule, Grantees, Principal};
+use remit_policy::model::policy::Policy;
+use remit_policy::model::rule::{Grantees, Principal};
 
 const NAMES: usize = 16;
 
@@ -95,173 +93,12 @@ fn labels(old: &Policy, new: &Policy) -> BTreeMap<Principal, String> {
     labels
 }
 
-/// What one subject may do by one policy: `run` by profile, everything else by name.
-#[derive(Default)]
-struct Reach<'a> {
-    names: BTreeMap<Name<'a>, State>,
-    /// The variables that one rule lists together, of `run` in a profile and of one-off changes.
-    variables: BTreeMap<Name<'a>, Vec<&'a BTreeSet<String>>>,
-    /// Seconds within which somebody confirms a commit.
-    confirm: BTreeMap<Name<'a>, u32>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Name<'a> {
-    Named(&'a str),
-    Scoped(&'a str, Coverage<'a>),
-    RunIn(&'a str),
-}
-
-#[derive(Clone)]
-enum State {
-    Unknown,
-    Denied,
-    Granted(Option<Approval>),
-}
-
-impl<'a> Reach<'a> {
-    fn of(policy: &'a Policy, principal: Principal) -> Self {
-        let granting = policy.granting.of_all([principal].into_iter());
-        let denying = policy.denying.of_all([principal].into_iter());
-        let denials = |name: &str| {
-            let positions = policy.denying.positions(&denying, name);
-            positions.filter_map(|at| policy.denies.get(at))
-        };
-        let is_denied = |name: &str| denials(name).any(|rule| rule.scope.is_any());
-        let mut reach = Self::default();
-        for named in policy.all_named() {
-            let name = named.name();
-            if is_denied(name) {
-                reach.names.insert(Name::Named(name), State::Denied);
-                continue;
-            }
-            let rules = policy.deciding(&granting, named);
-            let whole = rules.iter().find(|one| one.coverage.is_any());
-            let whole = whole.map(|one| one.approval.clone());
-            let is_commit = match named {
-                Named::Builtin(_) => false,
-                Named::Command(command) => command.commit_use() == Some(CommitUse::Commit),
-            };
-            // A rule that decides nothing may still ask for it.
-            let confirming = policy.granting.positions(&granting, name);
-            let confirming = confirming.filter_map(|at| policy.grants.get(at));
-            for rule in confirming.filter(|_| is_commit) {
-                let Some(seconds) = rule.confirm_s else {
-                    continue;
-                };
-                let coverage = rule.coverage(named.nature()).without_acts();
-                let least = reach.confirm.entry(Name::of(name, coverage));
-                let least = least.or_insert(seconds);
-                *least = seconds.min(*least);
-            }
-            for Deciding {
-                coverage, approval, ..
-            } in rules
-            {
-                if coverage.acts.is_some() {
-                    let followed = Name::Scoped(name, coverage);
-                    let state = State::Granted(approval.clone());
-                    reach.names.insert(followed, state);
-                }
-                // An approval that every call needs is not reported again for some of them.
-                let adds = whole
-                    .as_ref()
-                    .is_none_or(|whole| !same(whole.as_ref(), approval.as_ref()));
-                if coverage.is_any() || adds {
-                    let name = Name::of(name, coverage.without_acts());
-                    reach.names.insert(name, State::Granted(approval));
-                }
-            }
-            for rule in denials(name) {
-                let coverage = Coverage {
-                    scope: &rule.scope,
-                    paths: &[],
-                    acts: None,
-                };
-                let name = Name::of(name, coverage);
-                reach.names.insert(name, State::Denied);
-            }
-        }
-        match is_denied(CHANGE) {
-            true => drop(reach.names.insert(Name::Named(CHANGE), State::Denied)),
-            false => reach
-                .insert_any_program(policy, policy.one_offs(&granting), |_| Name::Named(CHANGE)),
-        }
-        if is_denied(RUN) {
-            reach.names.insert(Name::Named(RUN), State::Denied);
-            return reach;
-        }
-        reach.insert_any_program(policy, policy.runs(&granting), |rule| {
-            Name::RunIn(&rule.profile.name)
-        });
-        reach
-    }
-
-    fn insert_any_program(
-        &mut self,
-        policy: &'a Policy,
-        granted: Vec<(usize, Option<Approval>)>,
-        name: impl Fn(&'a GrantRule) -> Name<'a>,
-    ) {
-        for (position, approval) in granted {
-            if let Some(rule) = policy.grants.get(position) {
-                let name = name(rule);
-                self.names.insert(name, State::Granted(approval));
-                self.variables.entry(name).or_default().push(&rule.env);
-            }
-        }
-    }
-
-    /// Returns true if some calls of this command are granted.
-    fn grants(&self, command: &str) -> bool {
-        let mut names = self.names.iter();
-        names.any(|(name, state)| name.command() == command && matches!(state, State::Granted(_)))
-    }
-
-    fn state(&self, name: Name<'a>) -> State {
-        self.names.get(&name).cloned().unwrap_or(State::Unknown)
-    }
-}
-
-impl<'a> Name<'a> {
-    fn of(name: &'a str, coverage: Coverage<'a>) -> Self {
-        match coverage.is_any() {
-            true => Self::Named(name),
-            false => Self::Scoped(name, coverage),
-        }
-    }
-
-    fn command(&self) -> &'a str {
-        match self {
-            Self::Named(name) | Self::Scoped(name, _) => name,
-            Self::RunIn(_) => RUN,
-        }
-    }
-}
-
-fn same(one: Option<&Approval>, other: Option<&Approval>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => asks_same(one, other),
-        (None, None) => true,
-        (Some(_), None) | (None, Some(_)) => false,
-    }
-}
-
-impl fmt::Display for Name<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Named(name) => f.write_str(name),
-            Self::Scoped(name, coverage) => write!(f, "{name} ({coverage})"),
-            Self::RunIn(profile) => write!(f, "{RUN} (profile {profile})"),
-        }
-    }
-}
-
 fn changes(old: &Reach<'_>, new: &Reach<'_>) -> Vec<String> {
     let mut changes: BTreeMap<Change, Vec<Name<'_>>> = BTreeMap::new();
     let names: BTreeSet<&Name<'_>> = old.names.keys().chain(new.names.keys()).collect();
     for name in names {
-        for change in between(old.state(*name), new.state(*name)) {
+        let (before, now) = Reach::states(old, new, name);
+        for change in between(before, now) {
             changes.entry(change).or_default().push(*name);
         }
     }
@@ -284,7 +121,7 @@ fn changes(old: &Reach<'_>, new: &Reach<'_>) -> Vec<String> {
 fn confirmations(old: &Reach<'_>, new: &Reach<'_>) -> Vec<String> {
     let names: BTreeSet<&Name<'_>> = old.confirm.keys().chain(new.confirm.keys()).collect();
     let is_left = |name: &Name<'_>| match old.names.contains_key(name) {
-        true => new.names.contains_key(name),
+        true => matches!(Reach::states(old, new, name).1, State::Granted(_)),
         false => new.grants(name.command()),
     };
     let between = |name: &&Name<'_>| match (old.confirm.get(name), new.confirm.get(name)) {
@@ -372,6 +209,14 @@ fn uncovered(sets: &[&BTreeSet<String>], by: &[&BTreeSet<String>]) -> BTreeSet<S
     };
     let beyond = sets.iter().filter(|set| !is_covered(set) && !is_part(set));
     beyond.map(described).collect()
+}
+
+fn same(one: Option<&Approval>, other: Option<&Approval>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => asks_same(one, other),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
 }
 
 fn asks_same(one: &Approval, other: &Approval) -> bool {
