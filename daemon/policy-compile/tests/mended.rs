@@ -758,3 +758,88 @@ fn rules_on_one_line_are_two() {
     assert!(!fewer.is_within(&both));
     assert!(!fewer.takes_only_away(&both));
 }
+
+const PLANS: &str = include_str!("../../../packaging/policy.d/60-plans.toml");
+
+#[test]
+fn rule_about_looks_names_no_change() {
+    let grant = |name: &str, effect: &str| {
+        format!(
+            "{PLANS}\n[[grant]]\nto = ['%remit']\nallow = ['{name}']\neffect = '{effect}'\n\
+             approval = {{ by = ['%ops'] }}\n"
+        )
+    };
+    for name in ["plan.commit", "plan.undo", "plan.recover", "change"] {
+        let found = errors(&grant(name, "read"));
+        let expect = format!("'{name}' changes the host, and this rule says effect = \"read\"");
+        assert!(found.contains(&expect), "{found}");
+        policy(&grant(name, "change"));
+    }
+    policy(&grant("plan.make", "read"));
+    // A pattern leaves them out.
+    let (_, warnings) = policy(&grant("plan.c*", "read"));
+    let found = lines(&warnings);
+    assert!(found.contains("'plan.c*' allows nothing here"), "{found}");
+}
+
+/// No pattern includes commits and looks with a right of root's. A rule that asks and has a pattern for them says so.
+#[test]
+fn approval_that_no_pattern_asks_for_is_reported() {
+    let free = "[[grant]]\nname = 'free'\nto = ['%remit']\n";
+    let commits = format!("{free}allow = ['plan.commit']\npaths = ['/srv/www']\n");
+    let looks = format!("{free}allow = ['plan.private']\n");
+    let asked = commits.replace("paths", "approval = { by = ['#8'] }\npaths");
+    let nothing = String::new();
+    let lapses = |name: &str| format!("'plan.*' does not ask for an approval of {name}, which ");
+    let (error, warning) = (Some(true), Some(false));
+    for (effect, other, name, expect) in [
+        ("", &commits, "plan.commit", error),
+        ("", &looks, "plan.private", error),
+        ("", &asked, "plan.commit", error),
+        ("effect = 'change'", &commits, "plan.commit", warning),
+        ("effect = 'change'", &looks, "plan.private", warning),
+        // It is asked for all the same.
+        ("effect = 'change'", &asked, "plan.commit", None),
+        ("effect = 'change'", &nothing, "plan.commit", None),
+        ("effect = 'read'", &commits, "plan.commit", None),
+        ("effect = 'read'", &looks, "plan.private", None),
+    ] {
+        let asks = format!(
+            "{PLANS}\n[[grant]]\nto = ['%remit']\nallow = ['plan.*']\n{effect}\napproval = {{ by = ['%ops'] }}\n"
+        );
+        let (is_error, found) = match load(&[source("a.toml", asks + other)], &accounts()) {
+            Ok((_, warnings)) => (false, lines(&warnings)),
+            Err(found) => (true, lines(&found)),
+        };
+        let found_it = found.contains(&lapses(name)).then_some(is_error);
+        assert_eq!(found_it, expect, "{effect} {other}: {found}");
+        assert!(expect.is_some() || !is_error, "{effect} {other}: {found}");
+    }
+    let asks = format!("{PLANS}\n[[grant]]\nto = ['%remit']\nallow = ['plan.*']\n");
+    let found = lines(&policy(&asks).1);
+    let expect = "'plan.*' does not allow plan.commit, plan.recover, plan.undo: a pattern allows no commit or undo";
+    assert!(found.contains(expect), "{found}");
+}
+
+/// Returns the ticks of processor time of this thread. proc(5), `/proc/pid/stat`
+#[allow(clippy::disallowed_methods, reason = "a test may read files")]
+fn ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split(' ').collect();
+    fields[12].parse::<u64>().unwrap() + fields[13].parse::<u64>().unwrap()
+}
+
+/// Which rules allow a command is found once, not for each rule that leaves it out.
+#[test]
+fn many_patterns_of_many_changes_load_soon() {
+    let commands: String = (0..400)
+        .map(|at| command(&format!("z.c{at}"), "change", ""))
+        .collect();
+    let asks = "[[grant]]\nto = ['%remit']\nallow = ['z.*']\napproval = { by = ['%ops'] }\n";
+    let text = commands + &asks.repeat(400);
+    let before = ticks();
+    let (_, warnings) = policy(&text);
+    let spent = ticks() - before;
+    assert!(!warnings.is_empty());
+    assert!(spent < 1500, "{spent} ticks of 10 ms");
+}

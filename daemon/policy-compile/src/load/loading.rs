@@ -37,7 +37,7 @@ pub(crate) struct Loading<'a> {
     pub(crate) accepts: Vec<AcceptedPath>,
     pub(crate) taken: BTreeMap<String, String>,
     pub(crate) matched: BTreeMap<String, bool>,
-    /// Patterns of grants that match commands which change the host, in rules that do not say so.
+    /// Patterns of grants that match commands which they do not include.
     pub(crate) unsaid: Vec<Unsaid>,
     /// Commits that a rule with paths allows without an approval: its position, the name and where it is written.
     pub(crate) unasked: Vec<(usize, String, Range<usize>)>,

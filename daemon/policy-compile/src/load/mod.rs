@@ -76,9 +76,10 @@ pub fn load(
         loading.read_rules(&mut top, &mut report);
         loading.read_accepts(&mut top, &mut report);
     }
+    let allowing = loading.allowing();
     for document in &documents {
         let (_, mut report) = document.open(&mut findings);
-        loading.report_unsaid(&mut report);
+        loading.report_unsaid(&allowing, &mut report);
         loading.report_asked(&mut report);
     }
     if findings.errors() > 0 {

@@ -2,6 +2,7 @@
 //! with more access than the profile `read`. A name in a later file must not be enough for a grant, so such a pattern
 //! includes them only if its rule says so. The report has the line to write.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::load::reader::{Report, WithSpan};
 use remit_policy::model::command::Command;
 use remit_policy::model::glob::Glob;
 use remit_policy::model::paths::nested;
-use remit_policy::model::policy::Named;
+use remit_policy::model::policy::{CHANGE, Named};
 use remit_policy::model::profile::Inspect;
 use remit_policy::model::rule::{GrantRule, Nature, RuleId};
 use remit_policy::quoted;
@@ -27,13 +28,28 @@ pub(crate) struct Unsaid {
     span: Range<usize>,
     pattern: String,
     kind: Kind,
-    names: Vec<String>,
+    commands: Vec<Arc<Command>>,
     asks: bool,
+    /// The rule has its patterns include changes. What they never include is reported only if its approval lapses.
+    is_of_changes: bool,
 }
+
+/// The rules that allow a command, by their positions.
+#[derive(Default)]
+struct AllowedBy {
+    first: Option<usize>,
+    second: Option<usize>,
+    /// The first without an approval.
+    free: Option<usize>,
+}
+
+/// [`AllowedBy`] of each command that a pattern leaves out. Each rule may leave out all commands, so it is computed once.
+pub(crate) struct Allowing(BTreeMap<String, AllowedBy>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Changes,
+    Commits,
     Unconfined,
     Inspects,
     Beyond,
@@ -42,7 +58,8 @@ enum Kind {
 impl Kind {
     fn of(command: &Command) -> Option<Self> {
         match Nature::of(command) {
-            Nature::Looks | Nature::OneOff | Nature::Commits => None,
+            Nature::Looks | Nature::OneOff => None,
+            Nature::Commits => Some(Self::Commits),
             Nature::LooksBeyond { .. } => Some(Self::Beyond),
             Nature::LooksUnconfined => Some(Self::Unconfined),
             Nature::Inspects => Some(Self::Inspects),
@@ -53,6 +70,7 @@ impl Kind {
     fn which(self) -> &'static str {
         match self {
             Self::Changes => "which changes the host",
+            Self::Commits => "which changes files as a plan says, or undoes that,",
             Self::Unconfined => "which runs without a sandbox",
             Self::Inspects => "which sees what only root sees",
             Self::Beyond => "whose profile gives more than 'read'",
@@ -78,56 +96,56 @@ fn too_wide(glob: &Glob, protected: &[String]) -> Option<String> {
 }
 
 impl Loading<'_> {
-    /// Checks the entries of `allow` in a rule that is the next one to be added. With `effect = "read"` none may name a command that changes the host.
+    /// Checks the entries of `allow` in a rule that is the next one to be added. With `effect = "read"` none may name a
+    /// command that changes the host.
     pub(crate) fn check_patterns(
         &mut self,
         rule: &GrantRule,
         allowed: &[WithSpan<&str>],
         report: &mut Report<'_>,
     ) {
-        if rule.effect == Some(Effect::Change) {
-            return;
-        }
+        let is_read = rule.effect == Some(Effect::Read);
         for entry in allowed {
             let glob = Glob::new(entry.value);
             let all = self.commands.values();
             let all = all.filter_map(|defined| defined.value.as_ref());
-            let left: Vec<&Arc<Command>> = all
-                .filter(|one| glob.matches(&one.name) && suits(rule, one))
-                .filter(|one| Kind::of(one).is_some())
-                .collect();
-            let changing = left.iter().filter(|one| one.effect == Effect::Change);
-            if let (Some(_), Some(_), Some(first)) =
-                (rule.effect, glob.literal(), changing.clone().next())
-            {
-                let first = &first.name;
-                let message =
-                    format!("'{first}' changes the host, and this rule says effect = \"read\"");
-                let help = "take 'effect' out, or the name: a rule of its own can allow it";
-                report.error_with_help(entry.span.clone(), message, help);
-            }
+            let mut matching = all.filter(|one| glob.matches(&one.name) && suits(rule, one));
             if glob.literal().is_some() {
+                let changing = matching.find(|one| one.effect == Effect::Change);
+                let changing = changing.map(|one| one.name.as_str());
+                let one_off = (entry.value == CHANGE).then_some(CHANGE);
+                if let Some(name) = changing.or(one_off).filter(|_| is_read) {
+                    let message =
+                        format!("'{name}' changes the host, and this rule says effect = \"read\"");
+                    let help = "take 'effect' out, or the name: a rule of its own can allow it";
+                    report.error_with_help(entry.span.clone(), message, help);
+                }
                 continue;
             }
-            let is_beyond = |one: &&Arc<Command>| Kind::of(one) == Some(Kind::Beyond);
-            if rule.effect.is_some() && !left.is_empty() && !left.iter().any(is_beyond) {
+            let left: Vec<(Kind, &Arc<Command>)> = matching
+                .filter_map(|one| Some((Kind::of(one)?, one)))
+                .collect();
+            let is_beyond = |(kind, _): &(Kind, &Arc<Command>)| *kind == Kind::Beyond;
+            if is_read && !left.is_empty() && !left.iter().any(is_beyond) {
                 self.warn_of_unused_pattern((rule, &glob), entry.span.clone(), report);
             }
-            // Commands that its names or other patterns allow are not left out.
-            let is_left = |one: &&&Arc<Command>| !rule.allows(&one.name, Nature::of(one));
-            let names = |kind: Kind| -> Vec<String> {
-                let of = left.iter().filter(|one| Kind::of(one) == Some(kind));
-                of.filter(is_left).map(|one| one.name.clone()).collect()
-            };
             for kind in [
                 Kind::Changes,
+                Kind::Commits,
                 Kind::Unconfined,
                 Kind::Inspects,
                 Kind::Beyond,
             ] {
                 // effect = "read" says that neither changes nor commands without a sandbox are meant.
-                let names = names(kind);
-                if names.is_empty() || (kind != Kind::Beyond && rule.effect.is_some()) {
+                if kind != Kind::Beyond && is_read {
+                    continue;
+                }
+                // Commands that its names or other patterns allow are not left out.
+                let is_left = |one: &&Arc<Command>| !rule.allows(&one.name, Nature::of(one));
+                let of = left.iter().filter(|(own, _)| *own == kind);
+                let commands: Vec<Arc<Command>> =
+                    of.map(|(_, one)| *one).filter(is_left).cloned().collect();
+                if commands.is_empty() {
                     continue;
                 }
                 self.unsaid.push(Unsaid {
@@ -136,8 +154,9 @@ impl Loading<'_> {
                     span: entry.span.clone(),
                     pattern: entry.value.to_owned(),
                     kind,
-                    names,
+                    commands,
                     asks: rule.approval.is_some(),
+                    is_of_changes: rule.effect == Some(Effect::Change),
                 });
             }
         }
@@ -182,23 +201,51 @@ impl Loading<'_> {
         }
     }
 
+    /// Returns which rules allow the commands that patterns leave out. All rules are read.
+    pub(crate) fn allowing(&self) -> Allowing {
+        let mut allowing = BTreeMap::new();
+        for command in self.unsaid.iter().flat_map(|unsaid| &unsaid.commands) {
+            if allowing.contains_key(&command.name) {
+                continue;
+            }
+            let nature = Nature::of(command);
+            let rules = self.grants.iter().enumerate();
+            let mut by = AllowedBy::default();
+            for (position, rule) in rules.filter(|(_, rule)| rule.allows(&command.name, nature)) {
+                match by.first {
+                    None => by.first = Some(position),
+                    Some(_) => by.second = by.second.or(Some(position)),
+                }
+                by.free = by.free.or(rule.approval.is_none().then_some(position));
+                if by.second.is_some() && by.free.is_some() {
+                    break;
+                }
+            }
+            allowing.insert(command.name.clone(), by);
+        }
+        Allowing(allowing)
+    }
+
     /// Reports the patterns of one file. Errors: another rule allows a command without this rule's approval.
-    pub(crate) fn report_unsaid(&self, report: &mut Report<'_>) {
+    pub(crate) fn report_unsaid(&self, allowing: &Allowing, report: &mut Report<'_>) {
         let file = report.file();
         let here = self.unsaid.iter();
         for unsaid in here.filter(|unsaid| unsaid.rule.file() == file) {
             let pattern = quoted(&unsaid.pattern);
-            let by_another = |name: &String| {
-                let command = self.commands.get(name)?.value.as_ref()?;
-                let others = self.grants.iter().enumerate();
-                let mut others = others.filter(|(position, _)| *position != unsaid.position);
-                others.find(|(_, rule)| rule.allows(name, Nature::of(command)))
+            let by_another = |command: &Arc<Command>| {
+                let by = allowing.0.get(&command.name)?;
+                // What only rules with an approval allow needs one all the same.
+                let positions = match unsaid.is_of_changes {
+                    true => [by.free, None],
+                    false => [by.first, by.second],
+                };
+                let mut positions = positions.into_iter().flatten();
+                let other = positions.find(|position| *position != unsaid.position)?;
+                self.grants.get(other)
             };
-            let mut eased = unsaid.names.iter();
-            let mut eased = eased
-                .by_ref()
-                .filter_map(|name| Some((name, by_another(name)?)));
-            if let Some((name, (_, other))) = eased.next().filter(|_| unsaid.asks) {
+            let eased = unsaid.commands.iter();
+            let mut eased = eased.filter_map(|one| Some((&one.name, by_another(one)?)));
+            if let Some((name, other)) = eased.next().filter(|_| unsaid.asks) {
                 let message = format!(
                     "{pattern} does not ask for an approval of {name}, {} and which rule {} allows",
                     unsaid.kind.which(),
@@ -209,21 +256,29 @@ impl Loading<'_> {
                         "effect = \"change\" in this [[grant]] has its patterns ask for such commands, \
                          too; if that is not meant, write effect = \"read\""
                     }
-                    Kind::Unconfined | Kind::Inspects | Kind::Beyond => {
+                    Kind::Commits | Kind::Unconfined | Kind::Inspects | Kind::Beyond => {
                         "write the name whole in 'allow': then this [[grant]] asks for it, too"
                     }
                 };
-                report.error_with_help(unsaid.span.clone(), message, help);
+                // An error would leave only a grant of the whole name, of any path.
+                match unsaid.is_of_changes {
+                    true => report.warning(unsaid.span.clone(), message, Some(help)),
+                    false => report.error_with_help(unsaid.span.clone(), message, help),
+                }
+                continue;
+            }
+            if unsaid.is_of_changes {
                 continue;
             }
             // A command that only reads is not reported if another rule allows it: that rule is meant.
-            let is_missed =
-                |name: &&String| unsaid.kind == Kind::Changes || by_another(name).is_none();
+            let is_missed = |command: &&Arc<Command>| {
+                unsaid.kind == Kind::Changes || by_another(command).is_none()
+            };
             let missed: Vec<&str> = unsaid
-                .names
+                .commands
                 .iter()
                 .filter(is_missed)
-                .map(String::as_str)
+                .map(|command| command.name.as_str())
                 .collect();
             if missed.is_empty() {
                 continue;
@@ -258,9 +313,13 @@ impl Loading<'_> {
                     );
                     report.warning(unsaid.span.clone(), message, Some(&help));
                 }
-                Kind::Inspects => {
+                Kind::Commits | Kind::Inspects => {
+                    let what = match unsaid.kind {
+                        Kind::Commits => "commit or undo of changes of files",
+                        _ => "command that sees what only root sees",
+                    };
                     let message = format!(
-                        "{pattern} does not allow {shown}{more}: a pattern allows no command that sees what only root sees"
+                        "{pattern} does not allow {shown}{more}: a pattern allows no {what}"
                     );
                     let help = format!(
                         "write \"{all}\" in 'allow', or effect = \"read\" here if they are not meant"

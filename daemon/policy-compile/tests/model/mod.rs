@@ -139,8 +139,7 @@ impl Rule {
         if *deny {
             return format!("[[deny]]\nto = {to:?}\ndeny = {names:?}\n{args}");
         }
-        // Without an approval it is not loaded.
-        let is_loaded = |name: &&&str| expires_s.is_some() || **name != "change";
+        let is_loaded = |name: &&&str| self.can_name_change() || **name != "change";
         let names: Vec<&str> = names.iter().filter(is_loaded).copied().collect();
         let approval = match expires_s {
             Some(s) => format!("approval = {{ by = ['{by}'], expires = '{s}s' }}\n"),
@@ -180,10 +179,15 @@ impl Rule {
         about && self.args.iter().any(|values| !values.is_empty())
     }
 
+    /// Without an approval, or with `effect = "read"`, it is not loaded.
+    fn can_name_change(&self) -> bool {
+        self.expires_s.is_some() && self.changes
+    }
+
     fn speaks(&self, name: &str) -> bool {
         let reaches = |glob: &str| match name {
             _ if self.deny => true,
-            "change" if self.expires_s.is_none() => false,
+            "change" if !self.can_name_change() => false,
             _ if !glob.contains('*') => true,
             "change" => false,
             "nginx.reload" => self.changes,
