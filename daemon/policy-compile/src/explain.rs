@@ -8,8 +8,11 @@ use remit_policy::decide::{Ask, Called, CallerIds, Verdict, lists};
 use remit_policy::model::glob::Glob;
 use remit_policy::model::policy::{CHANGE, Policy, RUN};
 use remit_policy::model::rule::{DenyRule, GrantRule, Nature, RuleId};
+use remit_policy::model::scope::Scope;
 use remit_policy::quoted;
 use remit_policy::{Approval, Count};
+
+use crate::load::limits::print_seconds;
 
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +86,10 @@ pub fn explain_under(
         considered.extend(grants.map(|rule| (rule.id.clone(), question.grant(rule, &verdict))));
     }
     let mut why = why(policy, &verdict, question.as_ref(), ask);
+    if let Some(seconds) = confirm_s(&verdict) {
+        let within = print_seconds(seconds);
+        why += &format!("; it has to be confirmed within {within}, otherwise it is undone");
+    }
     if let Some((rule, path)) = policy.unasked_path(caller, ask) {
         why += &format!(
             "; it depends on the paths of the plan: for one of '{path}' alone rule {rule} asks for no approval"
@@ -92,6 +99,15 @@ pub fn explain_under(
         why,
         verdict,
         considered,
+    }
+}
+
+/// Returns the seconds within which a commit is to be confirmed.
+fn confirm_s(verdict: &Verdict) -> Option<u32> {
+    match verdict {
+        Verdict::Allow(grant) => grant.terms().confirm_s(),
+        Verdict::Ask(pending) => pending.terms().confirm_s(),
+        Verdict::Deny(_) => None,
     }
 }
 
@@ -167,6 +183,12 @@ impl Question<'_> {
         if !rule.denies(self.name) {
             return format!("does not deny {name}");
         }
+        if !self.suits(&rule.scope) {
+            return format!(
+                "does not deny {name}, which has no such arguments: {}",
+                rule.scope
+            );
+        }
         if !rule.touches(self.call) {
             return format!("denies {name} only with {}", rule.scope);
         }
@@ -214,25 +236,16 @@ impl Question<'_> {
                 _ => format!("does not allow {name}"),
             };
         }
+        if !self.suits(&rule.scope) {
+            return format!(
+                "does not allow {name}, which has no such arguments: {}",
+                rule.scope
+            );
+        }
         if !rule.covers(self.call) {
-            let counts = rule.counts_for(self.call);
-            return match (rule.approval.as_ref().filter(|_| counts), verdict) {
-                (Some(approval), Verdict::Ask(pending)) => {
-                    let decides = match *pending.rule() == rule.id {
-                        true => "decides: ",
-                        false => "",
-                    };
-                    format!(
-                        "{decides}the call is also about {}; it {approval}",
-                        rule.scope
-                    )
-                }
-                _ if counts => format!(
-                    "allows {name} only with {}, which the call is also about: its 'confirm' holds",
-                    rule.scope
-                ),
-                _ => format!("allows {name} only with {}", rule.scope),
-            };
+            let about = format!("the call is also about {}", rule.scope);
+            let added = self.added(rule, verdict, &about);
+            return added.unwrap_or_else(|| format!("allows {name} only with {}", rule.scope));
         }
         if let Some((profile, _)) = self
             .run
@@ -246,23 +259,16 @@ impl Question<'_> {
         }
         if !self.changes.are_within(rule) {
             let paths = rule.coverage(self.nature).without_acts();
-            return match (&rule.approval, verdict) {
-                (Some(approval), Verdict::Ask(pending)) if self.changes.touch(rule) => {
-                    let decides = match *pending.rule() == rule.id {
-                        true => "decides: ",
-                        false => "",
-                    };
-                    format!("{decides}some of the paths are among its own ({paths}); it {approval}")
-                }
-                _ => format!("allows {name} only with {paths}"),
-            };
+            let about = format!("some of the paths are among its own ({paths})");
+            let added = self.added(rule, verdict, &about);
+            return added.unwrap_or_else(|| format!("allows {name} only with {paths}"));
         }
         let missing = self.missing(rule);
         let lacks = match missing.as_str() {
             "" => String::new(),
             missing => format!(", but does not list {missing}"),
         };
-        match verdict {
+        let relation = match verdict {
             Verdict::Allow(grant) => self.relation(rule, grant.basis().rule(), false, &lacks),
             Verdict::Ask(pending) => {
                 match self.relation(rule, Some(pending.rule()), true, &lacks) {
@@ -277,7 +283,43 @@ impl Question<'_> {
                 Some(_) if lacks.is_empty() => format!("allows {name}, but a denial wins"),
                 _ => format!("allows {name}{lacks}"),
             },
+        };
+        match self.confirm(rule, verdict) {
+            Some(confirm) => format!("{relation}; {confirm}"),
+            None => relation,
         }
+    }
+
+    fn suits(&self, scope: &Scope) -> bool {
+        scope.is_any() || self.call.is_none_or(|(named, _)| scope.suits(named))
+    }
+
+    /// Returns true if its conditions are needed, whichever rule allows the call.
+    fn counts(&self, rule: &GrantRule) -> bool {
+        rule.counts_for(self.call) && self.changes.touch(rule)
+    }
+
+    fn confirm(&self, rule: &GrantRule, verdict: &Verdict) -> Option<String> {
+        confirm_s(verdict).filter(|_| self.counts(rule))?;
+        let seconds = rule.confirm_s?;
+        Some(format!("its 'confirm' ({}) holds", print_seconds(seconds)))
+    }
+
+    /// Returns what a rule that does not allow this call adds to it, if it counts, after what it is about.
+    fn added(&self, rule: &GrantRule, verdict: &Verdict, about: &str) -> Option<String> {
+        let pending = match verdict {
+            Verdict::Ask(pending) if self.counts(rule) => Some(pending),
+            Verdict::Allow(_) | Verdict::Ask(_) | Verdict::Deny(_) => None,
+        };
+        let approval = pending.and(rule.approval.as_ref());
+        let approval = approval.map(|approval| format!("it {approval}"));
+        let all = [approval, self.confirm(rule, verdict)];
+        let all: Vec<String> = all.into_iter().flatten().collect();
+        let decides = match pending.is_some_and(|pending| *pending.rule() == rule.id) {
+            true => "decides: ",
+            false => "",
+        };
+        (!all.is_empty()).then(|| format!("{decides}{about}; {}", all.join("; ")))
     }
 
     /// Relates an allowing rule to the one that decided. `asks` is true if an approval is needed.

@@ -10,6 +10,7 @@ mod common;
 
 use common::{accounts, lines, policy, source, verdict};
 use remit_common::wire::Effect;
+use remit_plan::PlanPath;
 use remit_policy::{Ask, CallerIds, Consent, Pending, Policy, Verdict};
 use remit_policy_compile::{explain, load};
 
@@ -842,4 +843,107 @@ fn many_patterns_of_many_changes_load_soon() {
     let spent = ticks() - before;
     assert!(!warnings.is_empty());
     assert!(spent < 1500, "{spent} ticks of 10 ms");
+}
+
+#[test]
+fn explanation_says_which_confirmations_hold() {
+    let commit = |name: &str, path: &str, rest: &str| {
+        format!(
+            "[[grant]]\nname = '{name}'\nto = ['%remit']\nallow = ['plan.commit']\npaths = ['{path}']\n{rest}\n"
+        )
+    };
+    let asks = "approval = { by = ['%ops'] }\nconfirm = '5min'";
+    let (policy, _) = policy(
+        &(PLANS.to_owned()
+            + &commit("free", "/srv/app", "confirm = '1min'")
+            + &commit("conf", "/srv/app/other", "confirm = '30s'")
+            + &commit("asks", "/srv/app/asks", asks)),
+    );
+    let caller = CallerIds {
+        uid: 64001,
+        gids: &[900],
+    };
+    let among = |path: &str| format!("some of the paths are among its own (paths: {path}); ");
+    let decides = "decides: allows 'plan.commit'; its 'confirm' (1min) holds".to_owned();
+    let conf = "its 'confirm' (30s) holds";
+    let mut ids = policy.grants.iter().map(|rule| &rule.id);
+    let free = ids.find(|id| id.name() == Some("free")).unwrap();
+    let (other, asked) = (among("/srv/app/other"), among("/srv/app/asks"));
+    for (paths, why, rule, expect) in [
+        (&["/srv/app/y"][..], "1min", "free", decides.clone()),
+        (&["/srv/app/y", "/srv/app/other/x"], "30s", "free", decides),
+        (
+            &["/srv/app/y", "/srv/app/other/x"],
+            "30s",
+            "conf",
+            format!("{other}{conf}"),
+        ),
+        (
+            &["/srv/app/other/x"],
+            "30s",
+            "conf",
+            format!("allows 'plan.commit'; but rule {free} is stricter or comes before it; {conf}"),
+        ),
+        (
+            &["/srv/app/y", "/srv/app/asks/x"],
+            "1min",
+            "asks",
+            format!(
+                "decides: {asked}it needs approval by %ops, asked for at most 10 min; its 'confirm' (5min) holds"
+            ),
+        ),
+        (
+            &["/srv/app/y"],
+            "1min",
+            "conf",
+            "allows 'plan.commit' only with paths: /srv/app/other".to_owned(),
+        ),
+    ] {
+        let paths: Vec<PlanPath> = paths
+            .iter()
+            .map(|path| PlanPath::new(*path).unwrap())
+            .collect();
+        let ask = Ask::Paths {
+            name: "plan.commit",
+            args: &[],
+            paths: &paths,
+        };
+        let found = explain(&policy, caller, &ask);
+        let confirmed = format!("; it has to be confirmed within {why}, otherwise it is undone");
+        assert!(found.why.ends_with(&confirmed), "{}", found.why);
+        let mut considered = found.considered.iter();
+        let (id, found) = considered.find(|(id, _)| id.name() == Some(rule)).unwrap();
+        assert_eq!(*found, expect, "{id} {paths:?}");
+    }
+}
+
+#[test]
+fn explanation_names_no_arguments_that_a_command_has_not() {
+    let args = "args = { unit = ['nginx.service'] }\n";
+    let text = command("a.plain", "read", "")
+        + &command("a.unit", "read", "args.unit = { type = 'unit' }")
+        + &format!("[[grant]]\nto = ['%remit']\nallow = ['a.*']\n{args}")
+        + &format!("[[deny]]\nto = ['%remit']\ndeny = ['a.*']\n{args}")
+        + "[[grant]]\nto = ['%remit']\nallow = ['a.plain']\n";
+    let (policy, _) = policy(&text);
+    let caller = CallerIds {
+        uid: 64001,
+        gids: &[900],
+    };
+    let ask = Ask::Command {
+        name: "a.plain",
+        effect: Effect::Read,
+        args: &[],
+    };
+    let found = explain(&policy, caller, &ask);
+    let found: Vec<&str> = found.considered.iter().map(|(_, why)| &**why).collect();
+    let none = "'a.plain', which has no such arguments: unit: nginx.service";
+    assert_eq!(
+        found,
+        [
+            &format!("does not deny {none}"),
+            &format!("does not allow {none}"),
+            "decides: allows 'a.plain'",
+        ]
+    );
 }
