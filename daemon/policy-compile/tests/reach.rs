@@ -281,6 +281,25 @@ fn it_takes_no_protected_unit_and_no_free_text() {
         why.contains("no command without a sandbox may name"),
         "{why}"
     );
+    // Nor as a value of another type that a unit's name fits.
+    for kind in ["user", "package"] {
+        let unit = format!("type = '{kind}'");
+        let text = COMMAND.replace("type = 'unit', default = 'a.service'", &unit);
+        let (policy, _) = load(&[source("a.toml", text)], &accounts()).unwrap();
+        let command = policy.command("firewall.rules").unwrap();
+        let bound = |value: &str| command.bind(&[("unit".to_owned(), value.to_owned())], false);
+        for (value, is_bound) in [
+            ("nginx", true),
+            ("nginx.service", true),
+            ("ssh", true),
+            ("python3.11", true),
+            ("ssh.service", false),
+            ("remitd.service", false),
+            ("multi-user.target", false),
+        ] {
+            assert_eq!(bound(value).is_ok(), is_bound, "{kind} {value}");
+        }
+    }
     for kind in [
         "type = 'string'",
         "type = 'path', under = '/srv'",

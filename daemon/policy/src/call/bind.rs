@@ -1,6 +1,7 @@
 //! Binds a call of a named command: the caller's arguments become an argv, in one pass. A value becomes one whole
 //! element, or the end of an element after `--option=`. It is never split, parsed, or seen by a shell.
 
+use remit_common::builtin::UnitName;
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::service::is_protected;
@@ -124,7 +125,20 @@ impl Command {
     /// Returns why the command does not take this unit: it changes the host, in any profile, or no sandbox holds it.
     pub fn protects(&self, param: &Param, value: &str) -> Option<&'static str> {
         let can_change = self.effect == Effect::Change || self.profile.base == Base::Host;
-        let is_unit = matches!(param.kind, ParamKind::Unit { .. });
+        let is_unit = match param.kind {
+            ParamKind::Unit { .. } => true,
+            // Programs that take units take the whole name of one by these types, too.
+            ParamKind::User | ParamKind::Package => {
+                let unit = value.parse::<UnitName>();
+                unit.is_ok_and(|unit| unit.as_str() == value)
+            }
+            ParamKind::Text { .. }
+            | ParamKind::Int { .. }
+            | ParamKind::Enum(_)
+            | ParamKind::Flag(_)
+            | ParamKind::Path { .. }
+            | ParamKind::Secret { .. } => false,
+        };
         (can_change && is_unit).then(|| is_protected(value))?
     }
 
