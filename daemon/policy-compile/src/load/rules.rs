@@ -16,7 +16,7 @@ use crate::load::limits::seconds;
 use crate::load::loading::Loading;
 use crate::load::parameters::choice;
 use crate::load::reader::{Fields, Need, Report, WithSpan};
-use crate::load::text::is_rule_name;
+use crate::load::text::{PATH, is_rule_name, is_variable};
 use crate::load::unused::OptionalKeys;
 use crate::load::visibility::warn_of_visibility;
 use remit_policy::call::variables::never_permitted;
@@ -351,8 +351,13 @@ fn variables(list: &[WithSpan<&str>], report: &mut Report<'_>) -> BTreeSet<Strin
             }
             Some(why) => {
                 let message = format!("no caller may set {}: {why}", quoted(item.value));
-                let help =
-                    "delete it; a fixed value can be set in 'env' of a [[command]] or a [profile]";
+                let help = match item.value {
+                    PATH => "delete it, and name programs by their whole path",
+                    name if !is_variable(name) => "write the whole name of a variable, as \"TZ\"",
+                    _ => {
+                        "delete it; a fixed value can be set in 'env' of a [[command]] or a [profile]"
+                    }
+                };
                 report.error_with_help(item.span.clone(), message, help);
             }
         }

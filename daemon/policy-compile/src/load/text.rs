@@ -52,7 +52,7 @@ pub(crate) fn summary(field: Option<WithSpan<&str>>, report: &mut Report<'_>) ->
 }
 
 /// Set by no table: env(1) finds a script's interpreter on it, and only that one was trusted and seen by an approver.
-const PATH: &str = "PATH";
+pub(crate) const PATH: &str = "PATH";
 
 /// Reads the table `env`, if it exists. Any name but `PATH` is accepted: only root writes a policy.
 pub(crate) fn variables(
@@ -95,7 +95,7 @@ pub(crate) fn variables(
     found
 }
 
-fn is_variable(name: &str) -> bool {
+pub(crate) fn is_variable(name: &str) -> bool {
     name.len() <= caps::NAME
         && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && name
