@@ -106,7 +106,7 @@ impl Unseen {
             .then(|| format!("{covered} of the host, because this command has its own"))
     }
 
-    fn warn(&self) {
+    pub fn warn(&self) {
         if let Some(covered) = self.covered() {
             eprintln!("remit-look: cannot look at {covered}");
         }

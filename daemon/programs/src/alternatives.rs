@@ -458,6 +458,9 @@ mod tests {
             ("git -c a=b -C /x pull", "Network"),
             ("flock /tmp/x true", "-"),
             ("kill -0 12", "Signal processes.show pid=12"),
+            ("findmnt /", "MountTable disks.mounts"),
+            ("findmnt -N 1 /", "-"),
+            ("findmnt --task=1", "-"),
         ] {
             assert_eq!(shown(typed), expect, "{typed}");
         }

@@ -6,6 +6,7 @@ mod containers;
 mod covered;
 mod cron;
 mod deleted;
+mod file_systems;
 mod files;
 mod inspect;
 mod logins;
@@ -258,6 +259,8 @@ pub fn show(words: &[String]) -> Option<Result<ExitCode, String>> {
         ["largest-files", directory, count] => files::largest(directory, count),
         ["largest-directories", directory, count] => files::directories(directory, count),
         ["recent-files", directory, minutes, count] => files::recent(directory, minutes, count),
+        ["disk-usage"] => file_systems::usage(),
+        ["disk-inodes"] => file_systems::inodes(),
         ["timers"] => timers::list(),
         ["cron"] => cron::list(),
         ["logins", count] => logins::accepted(count),

@@ -1,0 +1,320 @@
+//! `disks.usage`, `disks.inodes`: the file systems that process 1 has mounted, with their space or inodes. A job has mounts of
+//! its own: one that covers the host's is not asked, because its answer would be taken for the host's.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::sys::statvfs::{Statvfs, fstatvfs};
+use remit_common::PRIVATE;
+use serde::Serialize;
+
+use crate::text::{Unseen, lines, print, shown, table};
+
+/// Types without data of users.
+const EMPTY: [&str; 19] = [
+    "autofs",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "fusectl",
+    "hugetlbfs",
+    "mqueue",
+    "nsfs",
+    "proc",
+    "pstore",
+    "rpc_pipefs",
+    "securityfs",
+    "sysfs",
+    "tracefs",
+];
+
+#[derive(Debug, PartialEq, Eq)]
+struct Mounted {
+    id: u64,
+    /// `MAJOR:MINOR` of the file system. For btrfs it is not the one that stat(2) gives.
+    device: String,
+    target: PathBuf,
+    fstype: String,
+    source: String,
+}
+
+/// Keys are those of findmnt(8).
+#[derive(Debug, Serialize)]
+struct Usages {
+    filesystems: Vec<Usage>,
+}
+
+#[derive(Debug, Serialize)]
+struct Usage {
+    source: String,
+    fstype: String,
+    size: u64,
+    used: u64,
+    avail: u64,
+    #[serde(rename = "use%")]
+    used_percent: String,
+    target: String,
+}
+
+pub fn usage() -> Result<ExitCode, String> {
+    let (found, unseen) = asked(|_| true)?;
+    let one = |(mounted, space): &(Mounted, Statvfs)| {
+        let bytes = |blocks: u64| blocks.saturating_mul(space.fragment_size());
+        let used = space.blocks().saturating_sub(space.blocks_free());
+        let avail = space.blocks_available();
+        Usage {
+            source: mounted.source.clone(),
+            fstype: mounted.fstype.clone(),
+            size: bytes(space.blocks()),
+            used: bytes(used),
+            avail: bytes(avail),
+            used_percent: per_cent(used, avail),
+            target: mounted.shown(),
+        }
+    };
+    let filesystems = found.iter().map(one).collect();
+    lines([Usages { filesystems }])?;
+    unseen.warn();
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn inodes() -> Result<ExitCode, String> {
+    let (found, unseen) = asked(Mounted::is_local)?;
+    let row = |(mounted, space): &(Mounted, Statvfs)| {
+        let free = space.files_free();
+        let used = space.files().saturating_sub(free);
+        let counts = [space.files(), used, free].map(|count| count.to_string());
+        let [all, used_shown, free_shown] = counts;
+        [
+            mounted.source.clone(),
+            mounted.fstype.clone(),
+            all,
+            used_shown,
+            free_shown,
+            per_cent(used, free),
+            mounted.shown(),
+        ]
+    };
+    let rows: Vec<_> = found.iter().map(row).collect();
+    let head = [
+        "SOURCE", "TYPE", "INODES", "USED", "FREE", "USED %", "TARGET",
+    ];
+    print(&table(head, &rows))?;
+    unseen.warn();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Rounded up, as df(1) does.
+fn per_cent(used: u64, free: u64) -> String {
+    let all = u128::from(used) + u128::from(free);
+    let per_cent = (u128::from(used) * 100).div_ceil(all.max(1));
+    format!("{per_cent}%")
+}
+
+/// Returns the file systems of the host that have space, and names those that cannot be asked.
+fn asked(is_wanted: fn(&Mounted) -> bool) -> Result<(Vec<(Mounted, Statvfs)>, Unseen), String> {
+    let own = mounts("/proc/self/mountinfo")?;
+    let own: HashMap<u64, String> = own.into_iter().map(|one| (one.id, one.device)).collect();
+    let mut unseen = Unseen::default();
+    let mut found = Vec::new();
+    for mounted in visible(mounts("/proc/1/mountinfo")?) {
+        if EMPTY.contains(&mounted.fstype.as_str()) || !is_wanted(&mounted) {
+            continue;
+        }
+        match mounted.ask(&own) {
+            Some(space) if space.blocks() > 0 => found.push((mounted, space)),
+            Some(_) => {}
+            None => match PRIVATE.iter().find(|own| mounted.target == Path::new(own)) {
+                Some(directory) => unseen.add_covered(directory),
+                None => unseen.add(&mounted.target),
+            },
+        }
+    }
+    Ok((found, unseen))
+}
+
+/// Leaves out mounts that the host itself covers by a later one.
+fn visible(all: Vec<Mounted>) -> impl Iterator<Item = Mounted> {
+    let last = all.iter().map(|one| (one.target.clone(), one.id));
+    let last: HashMap<PathBuf, u64> = last.collect();
+    all.into_iter()
+        .filter(move |one| last.get(&one.target) == Some(&one.id))
+}
+
+fn mounts(table: &str) -> Result<Vec<Mounted>, String> {
+    let lines = fs::read(table).map_err(|error| format!("cannot read {table}: {error}"))?;
+    let lines = lines.split(|byte| *byte == b'\n');
+    Ok(lines.filter_map(Mounted::parse).collect())
+}
+
+impl Mounted {
+    /// Parses `36 35 98:0 /root /target rw,noatime master:1 - ext4 /dev/root rw` (proc_pid_mountinfo(5)).
+    fn parse(line: &[u8]) -> Option<Self> {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let plain = |field: &[u8]| Some(std::str::from_utf8(field).ok()?.to_owned());
+        let id = plain(fields.next()?)?.parse().ok()?;
+        let device = plain(fields.nth(1)?)?;
+        let target = OsString::from_vec(unescape(fields.nth(1)?)).into();
+        fields.find(|field| *field == b"-")?;
+        Some(Self {
+            id,
+            device,
+            target,
+            fstype: plain(fields.next()?)?,
+            source: shown(&unescape(fields.next()?)),
+        })
+    }
+
+    /// Returns `None` if the job may not look there, or finds another file system there.
+    fn ask(&self, own: &HashMap<u64, String>) -> Option<Statvfs> {
+        // O_PATH needs no permission on the directory itself, and mounts nothing.
+        let fd = open(
+            &self.target,
+            OFlag::O_PATH | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+        .ok()?;
+        let facts = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
+        let id = facts
+            .lines()
+            .find_map(|line| line.strip_prefix("mnt_id:"))?;
+        let id = id.trim().parse().ok()?;
+        if own.get(&id) != Some(&self.device) {
+            return None;
+        }
+        fstatvfs(&fd).ok()
+    }
+
+    /// As df(1) has it, but for types of file systems that are rare today.
+    fn is_local(&self) -> bool {
+        !self.source.contains(':') && !self.source.starts_with("//")
+    }
+
+    fn shown(&self) -> String {
+        shown(self.target.as_os_str().as_bytes())
+    }
+}
+
+/// The kernel writes spaces, tabs, line ends and backslashes as octal numbers.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, others)) = rest.split_first() {
+        let number = others.get(..3).filter(|_| *first == b'\\');
+        let number = number.and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = number.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        plain.push(byte.unwrap_or(*first));
+        rest = match byte {
+            Some(_) => others.get(3..).unwrap_or_default(),
+            None => others,
+        };
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_of_the_mount_table_is_parsed() {
+        let line = br"36 35 98:0 /a\040b /m\134n\040o rw,noatime shared:7 master:1 - ext4 /dev/mapper/x\040y rw,errors=continue";
+        let expect = Mounted {
+            id: 36,
+            device: "98:0".into(),
+            target: r"/m\n o".into(),
+            fstype: "ext4".into(),
+            source: "/dev/mapper/x y".into(),
+        };
+        assert_eq!(Mounted::parse(line), Some(expect));
+        for odd in [
+            "",
+            "36 35 98:0 / /a rw",
+            "x 35 98:0 / /a rw - ext4 /dev/a rw",
+        ] {
+            assert_eq!(Mounted::parse(odd.as_bytes()), None, "{odd}");
+        }
+        assert_eq!(unescape(br"\04\999\0400"), br"\04\999 0");
+    }
+
+    #[test]
+    fn file_system_at_another_device_is_not_asked() {
+        let own = mounts("/proc/self/mountinfo").unwrap();
+        let devices: HashMap<u64, String> =
+            own.iter().map(|one| (one.id, one.device.clone())).collect();
+        let root = || Mounted {
+            id: 0,
+            target: "/".into(),
+            fstype: "ext4".into(),
+            source: "x".into(),
+            device: own
+                .iter()
+                .find(|one| one.target == Path::new("/"))
+                .unwrap()
+                .device
+                .clone(),
+        };
+        assert!(root().ask(&devices).is_some());
+        let covered = Mounted {
+            device: "0:0".into(),
+            ..root()
+        };
+        assert!(covered.ask(&devices).is_none());
+        let missing = Mounted {
+            target: "/no/such/path".into(),
+            ..root()
+        };
+        assert!(missing.ask(&devices).is_none());
+    }
+
+    #[test]
+    fn of_mounts_at_one_directory_the_last_is_visible() {
+        let all = [
+            "1 0 0:1 / /a rw - x a rw",
+            "2 0 0:2 / /b rw - x b rw",
+            "3 0 0:3 / /a rw - x c rw",
+        ];
+        let all = all
+            .iter()
+            .filter_map(|line| Mounted::parse(line.as_bytes()));
+        let found: Vec<u64> = visible(all.collect()).map(|one| one.id).collect();
+        assert_eq!(found, [2, 3]);
+    }
+
+    #[test]
+    fn share_and_kind_are_those_of_df() {
+        for (used, free, expect) in [
+            (0, 0, "0%"),
+            (1, 999, "1%"),
+            (5, 0, "100%"),
+            (u64::MAX, u64::MAX, "50%"),
+        ] {
+            assert_eq!(per_cent(used, free), expect, "{used} {free}");
+        }
+        for (source, is_local) in [
+            ("/dev/sda1", true),
+            ("tmpfs", true),
+            ("nas:/home", false),
+            ("//nas/home", false),
+        ] {
+            let line = format!("1 2 0:3 / /m rw - x {source} rw");
+            assert_eq!(
+                Mounted::parse(line.as_bytes()).unwrap().is_local(),
+                is_local,
+                "{source}"
+            );
+        }
+    }
+}
