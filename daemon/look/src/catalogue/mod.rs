@@ -268,6 +268,7 @@ pub fn show(words: &[String]) -> Option<Result<ExitCode, String>> {
         ["processes-by-memory", count] => processes::by_memory(count),
         ["processes-by-cpu", count] => processes::by_cpu(count),
         ["stuck-processes", count] => processes::stuck(count),
+        ["processes-named", name] => processes::named(name),
         ["list-directory", directory, count] => private::list(directory, count),
         ["explain-disk", directory, count] => private::explain(directory, count),
         ["private-file", file, bytes] => private::file(file, bytes),

@@ -1,9 +1,9 @@
 //! `processes.by_memory`, `processes.by_cpu`, `processes.stuck`: the first processes of /proc as a table, and their number.
+//! `processes.named`: each with its command line.
 
 use std::cmp::Reverse;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::process::ExitCode;
 
 use nix::unistd::{SysconfVar, Uid, User, sysconf};
@@ -86,15 +86,57 @@ pub fn stuck(count: &str) -> Result<ExitCode, String> {
             one.ppid.to_string(),
             user(one.uid),
             span(machine.age(one)),
-            kernel_function(one.pid),
             unit(one.pid),
             one.name.clone(),
         ]
     };
-    let head = [
-        "STATE", "PID", "PPID", "USER", "AGE", "FUNCTION", "UNIT", "COMMAND",
-    ];
+    let head = ["STATE", "PID", "PPID", "USER", "AGE", "UNIT", "COMMAND"];
     show(head, &all, number(count)?, row)
+}
+
+pub fn named(name: &str) -> Result<ExitCode, String> {
+    let own = std::process::id();
+    let mut all = processes()?;
+    let total = all.len();
+    all.retain(|one| one.pid != own);
+    all.sort_by_key(|one| one.pid);
+    let mut shown = String::new();
+    for one in &all {
+        let line = fs::read(format!("/proc/{}/cmdline", one.pid)).unwrap_or_default();
+        if is_named(name, &one.name, &line) {
+            shown += &format!("{} {}\n", one.pid, command_line(&one.name, &line));
+        }
+    }
+    match shown.is_empty() {
+        true => print(&format!(
+            "none of {total} processes has '{name}' in its name\n"
+        ))?,
+        false => print(&shown)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The kernel keeps 15 bytes of a name. The first word of the command line is the whole name, but of a script.
+fn is_named(name: &str, kept: &str, line: &[u8]) -> bool {
+    const KEPT: usize = 15;
+    let first = line.split(|byte| b"\0 ".contains(byte)).next();
+    let first = String::from_utf8_lossy(first.unwrap_or_default());
+    let file = first.rsplit('/').next().unwrap_or_default();
+    [kept, file].iter().any(|own| own.contains(name))
+        || (kept.len() == KEPT && name.starts_with(kept) && !file.starts_with(kept))
+}
+
+/// Arguments with blanks between them, as pgrep(1) shows them. A process without any has the name that the kernel keeps.
+fn command_line(name: &str, line: &[u8]) -> String {
+    let line = line.strip_suffix(b"\0").unwrap_or(line);
+    let words: Vec<u8> = line
+        .iter()
+        .map(|byte| if *byte == 0 { b' ' } else { *byte })
+        .collect();
+    match words.is_empty() {
+        true => name.to_owned(),
+        false => text::line(&words, 4096),
+    }
 }
 
 fn show<const N: usize>(
@@ -196,18 +238,41 @@ fn unit(pid: u32) -> String {
     unit.unwrap_or("-").to_owned()
 }
 
-/// The kernel function that it waits in; `-` if the kernel does not say.
-fn kernel_function(pid: u32) -> String {
-    let function = fs::read_to_string(Path::new("/proc").join(format!("{pid}/wchan")));
-    match function.unwrap_or_default().as_str() {
-        "" | "0" => "-".to_owned(),
-        function => text::line(function.as_bytes(), 48),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn name_is_found_whole_and_in_part() {
+        let journald = b"/usr/lib/systemd/systemd-journald\0".as_slice();
+        let script = b"/usr/bin/python3\0/usr/bin/unattended-upgrade-shutdown\0".as_slice();
+        for (name, kept, line, expect) in [
+            ("systemd-journald", "systemd-journal", journald, true),
+            ("journald", "systemd-journal", journald, true),
+            ("journal", "systemd-journal", journald, true),
+            ("lib", "systemd-journal", journald, false),
+            ("systemd-journalx", "systemd-journal", journald, false),
+            ("unattended-upgrade", "unattended-upgr", script, true),
+            ("nginx", "nginx", b"nginx: master process x\0", true),
+            ("master", "nginx", b"nginx: master process x\0", false),
+            ("ngin.", "nginx", b"nginx\0", false),
+            ("kthreadd", "kthreadd", b"", true),
+            ("nginx-extra", "nginx", b"nginx\0", false),
+        ] {
+            assert_eq!(is_named(name, kept, line), expect, "{name} {kept}");
+        }
+    }
+
+    #[test]
+    fn command_line_is_one_line() {
+        for (line, expect) in [
+            (b"a\0b c\0".as_slice(), "a b c"),
+            (b"a\n7 forged\0", "a\\n7 forged"),
+            (b"", "name"),
+        ] {
+            assert_eq!(command_line("name", line), expect);
+        }
+    }
 
     #[test]
     fn fields_are_counted_behind_any_name() {
