@@ -149,6 +149,42 @@ fn apt_takes_a_name_as_it_is() {
         let argv = format!("{:?}", command.argv);
         assert!(argv.contains("APT::Cmd::Pattern-Only=true"), "{argv}");
     }
+    let search = policy.command("packages.search").expect("it is defined");
+    for (word, is_word) in [("nginx", true), ("c++", false), ("a.b", false)] {
+        let bound = search.bind(&[("word".to_owned(), word.to_owned())], false);
+        assert_eq!(bound.is_ok(), is_word, "{word}");
+    }
+}
+
+/// Of other users' processes a job cannot know what they wait in, nor the path of a lock.
+#[test]
+fn no_command_shows_what_the_kernel_hides() {
+    let policy = policy();
+    for command in policy
+        .commands()
+        .filter(|command| command.profile.inspect.is_none())
+    {
+        let argv = format!("{:?}", command.argv);
+        assert!(!argv.contains("wchan"), "{argv}");
+        let is_plain =
+            !argv.contains("lslocks") || (argv.contains("--output=") && !argv.contains("PATH"));
+        assert!(is_plain, "{argv}");
+    }
+}
+
+/// A job has mounts of its own.
+#[test]
+fn mounts_are_those_of_the_host() {
+    let policy = policy();
+    for (name, expect) in [
+        ("disks.mounts", "--task=1"),
+        ("disks.usage", "remit-look"),
+        ("disks.inodes", "remit-look"),
+    ] {
+        let command = policy.command(name).expect("it is defined");
+        let argv = format!("{:?}", command.argv);
+        assert!(argv.contains(expect), "{argv}");
+    }
 }
 
 fn roff(text: &str) -> String {
