@@ -288,6 +288,7 @@ pub fn show(words: &[String]) -> Option<Result<ExitCode, String>> {
             probes::services::redis_info(address, port, seconds)
         }
         ["lookup", name] => probes::lookup::show(name),
+        ["name-servers"] => probes::lookup::settings(),
         ["sql", client, database, sql] => probes::services::query(client, database, sql),
         ["haproxy-status"] => probes::services::haproxy_status(),
         ["containers", ref words @ ..] => containers::show(words),

@@ -1,10 +1,12 @@
 //! `name.lookup`: a name's addresses as programs here find them, or each name server's answer. Needs the host's network.
+//! `network.dns`: the files that name the name servers.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use remit_common::text;
 use remit_proxy::lookup::{self, IpFamily, LONGEST, NameAnswer};
 
 use crate::text::{CANNOT, print};
@@ -40,6 +42,38 @@ pub fn show(name: &str) -> Result<ExitCode, String> {
     }
     print(&text)?;
     Ok(ExitCode::from(CANNOT))
+}
+
+/// Prints `network.dns`. Where systemd-resolved runs, the first file names only its own address.
+pub fn settings() -> Result<ExitCode, String> {
+    let files = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
+    let read = files.map(|file| match fs::read(file) {
+        Ok(settings) => Ok(Some((file, settings))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("cannot read {file}: {error}")),
+    });
+    let [of_programs, of_resolved] = read;
+    let (of_programs, of_resolved) = (of_programs?, of_resolved?);
+    let is_other =
+        |(_, one): &(&str, Vec<u8>)| of_programs.as_ref().is_none_or(|(_, other)| one != other);
+    let of_resolved = of_resolved.filter(is_other);
+    let all = of_programs.iter().chain(&of_resolved);
+    let text: String = all
+        .map(|(file, settings)| named_lines(file, settings))
+        .collect();
+    match text.is_empty() {
+        true => print("no file of this machine names a name server\n")?,
+        false => print(&text)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the file before each line, as grep(1) does.
+fn named_lines(file: &str, settings: &[u8]) -> String {
+    let settings = settings.strip_suffix(b"\n").unwrap_or(settings);
+    let lines = settings.split(|byte| *byte == b'\n');
+    let lines = lines.map(|line| format!("{file}:{}\n", text::line(line, 4096)));
+    lines.collect()
 }
 
 /// Returns the name servers, at most as many as programs ask.
@@ -125,6 +159,12 @@ mod tests {
             .map(|ip| ip.parse().unwrap())
             .into();
         assert_eq!(servers(settings), expect);
+    }
+
+    #[test]
+    fn settings_name_their_file() {
+        let found = named_lines("/a", b"# x\n\nnameserver 192.0.2.1\n");
+        assert_eq!(found, "/a:# x\n/a:\n/a:nameserver 192.0.2.1\n");
     }
 
     #[test]
