@@ -74,10 +74,11 @@ fn call(tool: &str, alternative: &Alternative) -> String {
 /// Returns the rule that lifts a refusal; `None` if no rule does.
 pub fn grant(alternative: &Alternative) -> Option<String> {
     let name = alternative.command;
+    let shipped = shipped(name);
     if refused_anyway(alternative).is_some() {
         return None;
     }
-    if shipped(name).is_some_and(|shipped| !shipped.changes) {
+    if shipped.is_some_and(|shipped| !shipped.changes) {
         return Some(format!(
             "a rule that grants {name} with unconfined = true: where it is not granted, its refusal shows the rule"
         ));
@@ -86,9 +87,10 @@ pub fn grant(alternative: &Alternative) -> Option<String> {
     let args: String = plain
         .map(|arg| format!(" {}={}", arg.name, arg.values.join(",")))
         .collect();
+    let example = shipped.and_then(|shipped| shipped.example());
+    let example = example.map_or_else(String::new, |example| format!(", as in {example}"));
     Some(format!(
-        "a rule that grants {name}, as in /usr/share/doc/remit/examples/changes.toml; if it requires an approval: \
-         remit grant USER {name}{args} --for 1h"
+        "a rule that grants {name}{example}; if it requires an approval: remit grant USER {name}{args} --for 1h"
     ))
 }
 
@@ -220,6 +222,29 @@ mod tests {
 
     use super::*;
     use crate::hints::{MayUse, visibility_of_read};
+
+    #[test]
+    fn named_example_has_the_grant() {
+        for (command, example) in [
+            (
+                "service.restart",
+                ", as in /usr/share/doc/remit/examples/changes.toml",
+            ),
+            ("name.lookup", ""),
+            ("user.lock", ""),
+            ("package.remove", ""),
+            ("container.stop", ""),
+        ] {
+            let alternative = Alternative {
+                command,
+                args: Vec::new(),
+            };
+            let expect = format!(
+                "a rule that grants {command}{example}; if it requires an approval: remit grant USER {command} --for 1h"
+            );
+            assert_eq!(grant(&alternative), Some(expect));
+        }
+    }
 
     #[test]
     fn destination_of_the_profile_is_not_refused_by_it() {
