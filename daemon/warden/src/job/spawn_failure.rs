@@ -5,9 +5,9 @@ use std::io;
 use remit_common::text;
 use remit_common::view::{PRIVATE, STAND_INS};
 use remit_policy::Eyes;
-use remit_spawn::{Step, Why};
+use remit_spawn::{PathIs, Step, Why};
 
-use crate::request::Plan;
+use crate::request::{ArgumentSlot, Plan, SlotWhat};
 
 /// The way out, if no copy can have a change.
 const APART: &str = "plan this change apart from the others, or ask for them without this check";
@@ -74,8 +74,8 @@ pub fn cause(plan: &Plan, failure: &Failure) -> String {
             format!("'{}' cannot be opened by the job: {error}{way}", argument())
         }
         (Step::Arguments, Why::WrongKind) => {
-            let is = "it is not of the kind that the command expects (file or directory)";
-            format!("'{}' cannot be used: {is}", argument())
+            let why = other_kind(&plan.bound.slots, at);
+            format!("'{}' cannot be used: {why}", argument())
         }
         (Step::Arguments, Why::Untrusted) => {
             let can = "users other than root and the job's own can change a directory of its path";
@@ -129,6 +129,20 @@ pub fn cause(plan: &Plan, failure: &Failure) -> String {
             step.name()
         ),
         (_, why) => program(plan, why),
+    }
+}
+
+/// Returns of which kind the file of an argument is not.
+fn other_kind(slots: &[ArgumentSlot], at: Option<u16>) -> &'static str {
+    let at = usize::from(at.unwrap_or(u16::MAX));
+    let expected = slots.iter().find_map(|slot| match slot.what {
+        SlotWhat::Path { is, .. } if slot.index == at => Some(is),
+        _ => None,
+    });
+    match expected {
+        Some(PathIs::File) => "it is not a regular file",
+        Some(PathIs::Directory) => "it is not a directory",
+        Some(PathIs::Either) | None => "it is neither a regular file nor a directory",
     }
 }
 
@@ -258,5 +272,47 @@ fn program(plan: &Plan, why: Why) -> String {
         | Why::Died => {
             format!("'{program}' cannot be executed")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::approval::fixture::Scene;
+    use crate::request::Passed;
+
+    #[test]
+    fn argument_of_another_kind_names_the_expected_one() {
+        for (is, expect) in [
+            (PathIs::File, "it is not a regular file"),
+            (PathIs::Directory, "it is not a directory"),
+            (
+                PathIs::Either,
+                "it is neither a regular file nor a directory",
+            ),
+        ] {
+            let slot = ArgumentSlot {
+                index: 3,
+                before: Vec::new(),
+                what: SlotWhat::Path {
+                    under: c"/".into(),
+                    beneath: c"etc".into(),
+                    is,
+                    pass: Passed::Text,
+                },
+            };
+            assert_eq!(other_kind(&[slot], Some(3)), expect);
+        }
+        let plan = Scene::new().approved("backup.run", &[("key", "hunter2"), ("what", "x")]);
+        let failure = Failure {
+            step: Step::Arguments,
+            errno: 0,
+            why: Why::WrongKind,
+            at: Some(4),
+        };
+        assert_eq!(
+            cause(&plan, &failure),
+            "'/etc/backup/all' cannot be used: it is not a regular file"
+        );
     }
 }
