@@ -123,7 +123,7 @@ const TYPED: [(&str, &str); 133] = [
     ("iotop -bn1", "io.units"),
     ("strace -p 12", "processes.show"),
     ("coredumpctl info", "logs.crashes"),
-    ("chage -l root", "users.show"),
+    ("apt upgrade nginx", "package.upgrade"),
     ("passwd -l deploy", "user.lock"),
     ("lastb", "users.failed_logins"),
     ("crontab -l", "schedule.cron"),

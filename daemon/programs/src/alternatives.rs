@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use crate::Topic;
-use crate::typed::{KINDS, Kind, TypedCommand, words};
+use crate::typed::{KINDS, Kind, TypedCommand};
 
 const TABLE: &str = include_str!("alternatives.txt");
 
@@ -50,10 +50,7 @@ pub fn found<A: AsRef<str>>(program: &str, args: &[A]) -> Option<Found> {
     if args.iter().any(|arg| ["--version", "--help"].contains(arg)) {
         return None;
     }
-    let typed = TypedCommand {
-        words: words(program, &args),
-        args,
-    };
+    let typed = TypedCommand::new(program, args);
     let (row, values) = rows
         .iter()
         .find_map(|row| Some((row, row.values(&typed)?)))?;
@@ -357,9 +354,52 @@ mod tests {
                 "Containers containers.inspect name=web",
             ),
             ("docker stop web -t 5", "Containers container.stop name=web"),
+            ("docker kill web", "Containers container.stop name=web"),
             (
-                "docker kill web -s HUP",
+                "docker kill -s TERM web",
                 "Containers container.stop name=web",
+            ),
+            (
+                "podman kill --signal=9 web",
+                "Containers container.stop name=web",
+            ),
+            ("docker kill web -s HUP", "Containers"),
+            ("docker kill --signal USR1 web", "Containers"),
+            ("docker kill -sHUP web", "Containers"),
+            ("systemctl --user restart foo", "Services"),
+            (
+                "apt upgrade nginx",
+                "Packages package.upgrade packages[]=nginx",
+            ),
+            ("apt autoremove", "Packages"),
+            ("apt full-upgrade", "Packages"),
+            ("passwd -S root", "Accounts"),
+            ("passwd --status root", "Accounts"),
+            ("chage -l root", "Accounts"),
+            ("chage --list root", "Accounts"),
+            ("usermod -L deploy", "Accounts user.lock user=deploy"),
+            ("journalctl -upostfix -n 5", "-"),
+            ("journalctl -u postfix -n5f", "-"),
+            (
+                "journalctl -fupostfix",
+                "Follow logs unit=postfix.service since=-5min",
+            ),
+            ("ps -C mysqld", "-"),
+            ("ps -Clslapd", "-"),
+            ("ps -fC mysqld", "-"),
+            ("ps --user mysql", "-"),
+            ("ps --sort vsize", "-"),
+            ("ps -ely", "HiddenColumns"),
+            ("ps axe", "HiddenColumns"),
+            ("mysql -uhans", "Services mariadb.activity"),
+            ("mysql -uhans -hdb1", "Network"),
+            ("mysql -hlocalhost -uhans", "Network mariadb.activity"),
+            ("redis-cli -p6380", "Network redis.info port=6380"),
+            ("rpm -qi bash", "-"),
+            ("rpm --query --info bash", "-"),
+            (
+                "rpm -ivh nginx",
+                "Packages package.install packages[]=nginx",
             ),
             ("docker stats --format json", "Containers containers.list"),
             ("docker --version", "-"),

@@ -6,9 +6,68 @@ pub struct TypedCommand<'a> {
     pub args: Vec<&'a str>,
     /// The arguments without options and their values.
     pub words: Vec<&'a str>,
+    /// Short options after which the rest of an argument is a value.
+    valued: &'static str,
 }
 
-pub fn words<'a>(program: &str, args: &[&'a str]) -> Vec<&'a str> {
+/// Short options with a value, of programs with options in the table.
+const VALUED: [(&[&str], &str); 6] = [
+    (&["journalctl"], "DFIMSTUbcginoptu"),
+    (&["ps"], "CGOUgnopqstu"),
+    (&["lsof"], "DFSTcdgpsu"),
+    (&["psql", "pg_isready"], "FLPRTUcdfhoptv"),
+    (
+        &["mysql", "mysqladmin", "mariadb", "mariadb-admin"],
+        "DPSehpu",
+    ),
+    (&["redis-cli", "valkey-cli"], "adhinprstu"),
+];
+
+/// Long ones of them, whose value can be the next argument and look like a word.
+const LONG_VALUED: [(&str, &[&str]); 1] = [(
+    "ps",
+    &[
+        "--Group",
+        "--User",
+        "--cols",
+        "--columns",
+        "--format",
+        "--group",
+        "--lines",
+        "--pid",
+        "--ppid",
+        "--quick-pid",
+        "--rows",
+        "--sid",
+        "--sort",
+        "--tty",
+        "--user",
+        "--width",
+    ],
+)];
+
+impl<'a> TypedCommand<'a> {
+    pub fn new(program: &str, args: Vec<&'a str>) -> Self {
+        let valued = VALUED.iter().find(|(names, _)| names.contains(&program));
+        let valued = valued.map_or("", |(_, valued)| *valued);
+        Self {
+            words: words(program, &args, valued),
+            args,
+            valued,
+        }
+    }
+}
+
+/// Returns the short options of one argument, and the value that follows the last of them in it.
+fn short<'a>(arg: &'a str, valued: &str) -> Option<(&'a str, &'a str)> {
+    let cluster = arg
+        .strip_prefix('-')
+        .filter(|rest| !rest.starts_with('-'))?;
+    let end = cluster.find(|letter| valued.contains(letter));
+    cluster.split_at_checked(end.map_or(cluster.len(), |end| end + 1))
+}
+
+fn words<'a>(program: &str, args: &[&'a str], valued: &str) -> Vec<&'a str> {
     let class = crate::known(program).map(|program| &program.class);
     let (mut with_value, verbs) = match class {
         Some(Class::Tool(tool)) if tool.verb => ([tool.with_value, tool.code].concat(), &[][..]),
@@ -16,10 +75,15 @@ pub fn words<'a>(program: &str, args: &[&'a str]) -> Vec<&'a str> {
         Some(Class::ContainerRunner(runner)) => (Vec::new(), runner.verb_with_value),
         _ => (Vec::new(), &[][..]),
     };
+    let long = LONG_VALUED.iter().find(|(name, _)| *name == program);
+    with_value.extend(long.into_iter().flat_map(|(_, long)| *long));
     let mut words = Vec::new();
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
-        if with_value.contains(arg) {
+        let next_is_value = |(options, value): (&str, &str)| {
+            value.is_empty() && options.ends_with(|last| valued.contains(last))
+        };
+        if with_value.contains(arg) || short(arg, valued).is_some_and(next_is_value) {
             rest.next();
         } else if !arg.starts_with('-') {
             if words.is_empty() {
@@ -43,11 +107,10 @@ impl TypedCommand<'_> {
                     .strip_prefix(option)
                     .filter(|rest| rest.is_empty() || rest.starts_with('='))
                     .map(|rest| rest.trim_start_matches('=')),
-                false => arg
-                    .strip_prefix('-')
-                    .filter(|rest| rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
-                    .and_then(|rest| rest.split_once(option.trim_start_matches('-')))
-                    .map(|(_, value)| value)
+                false => short(arg, self.valued)
+                    .filter(|(options, _)| options.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+                    .and_then(|(options, _)| options.split_once(option.trim_start_matches('-')))
+                    .and_then(|(before, _)| arg.get(before.len() + option.len()..))
                     .or_else(|| arg.strip_prefix(option)),
             };
             if let Some(value) = value {

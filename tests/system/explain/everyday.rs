@@ -164,7 +164,7 @@ const FAILURES: [Failure; 42] = [
         "chage -l root",
         "cannot open /etc/shadow",
         Identity,
-        "users.show",
+        "\"getent\", \"passwd\"",
     ),
     failure("reboot", "", Identity, "system.reboot"),
     failure(
