@@ -51,7 +51,8 @@ pub fn case(region: Region, old: Option<Node>, new: &Node) -> Result<PathCase, R
             false => Err(RefusalReason::HiddenName),
         };
     }
-    if region.is_mount {
+    // At a hidden one the job saw a node of the mask, or a copy of the mounted file.
+    if region.is_mount && region.hiding != Hiding::Hidden {
         let is_same = old.is_some_and(|old| old.is_alike(new));
         return is_same
             .then_some(PathCase::MountPoint)
@@ -245,6 +246,18 @@ mod tests {
             (mount, Some(directory), directory, Ok(PathCase::MountPoint)),
             (mount, Some(directory), file, Err(RefusalReason::MountPoint)),
             (mount, None, directory, Err(RefusalReason::MountPoint)),
+            (
+                hidden(mount),
+                Some(directory),
+                directory,
+                Err(RefusalReason::HiddenChanged),
+            ),
+            (
+                hidden(mount),
+                Some(file),
+                file,
+                Err(RefusalReason::HiddenChanged),
+            ),
         ] {
             assert_eq!(
                 case(region, old, &new),

@@ -298,6 +298,7 @@ mod view_emptied;
 mod view_eyes;
 mod view_laid;
 mod view_machine;
+mod view_mounts;
 mod view_secrets;
 mod view_watched;
 mod witness;

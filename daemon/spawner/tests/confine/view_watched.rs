@@ -410,6 +410,8 @@ fn each_change_of_mounts_is_seen() {
     mount(Some(&dir.join("closed")), &on, none, MsFlags::MS_BIND, none).unwrap();
     assert!(!jobs.reads(&file));
     umount2(&on, MntFlags::MNT_DETACH).unwrap();
+    // While it was covered, no walk looked at it.
+    assert!(!jobs.reads(&own.at.0.join("dir/private")));
     assert!(jobs.reads(&file));
     end(jobs.fixture);
 }

@@ -167,22 +167,28 @@ impl Mask<'_> {
             made => made?,
         }
         let host = open_dir(self.host, path)?;
-        let stat = sys::stat_of(host.as_fd())?;
-        let made = open_dir(self.layer, path)?;
-        // With an access list that is not copied, the group's bits would be the group's own.
-        let mut owner = owner(&stat);
-        if copy_attributes(&host, &made).is_err() {
-            owner.mode &= 0o7707;
-        }
-        own(made.as_fd(), owner)
+        copy_properties(&host, &open_dir(self.layer, path)?)
     }
 }
 
-/// Copies access lists and other attributes; those of the overlay have no meaning in another layer.
+/// Gives a directory of ours owner, mode and attributes of the machine's. What its file system says is mapped already.
+pub(super) fn copy_properties(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
+    let mut owner = owner(&sys::stat_of(from.as_fd())?);
+    // With an access list that is not copied, the group's bits would be the group's own.
+    if copy_attributes(from, to).is_err() {
+        owner.mode &= 0o7707;
+    }
+    own(to.as_fd(), owner)
+}
+
+/// Copies access lists and other attributes; those of the overlay have no meaning in another layer. Fails without a list alone: a
+/// file system in memory does not have all others.
 fn copy_attributes(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
-    for name in names(from)? {
-        if !name.to_bytes().starts_with(OF_OVERLAYS) {
-            sys::set_xattr(to, &name, &sys::xattr(from, &name)?)?;
+    let names = names(from)?.into_iter();
+    for name in names.filter(|name| !name.to_bytes().starts_with(OF_OVERLAYS)) {
+        let copied = sys::xattr(from, &name).and_then(|value| sys::set_xattr(to, &name, &value));
+        if is_list(&name) {
+            copied?;
         }
     }
     Ok(())

@@ -12,6 +12,7 @@ mod lines;
 mod mask;
 mod mounts;
 mod name;
+mod packages;
 mod site;
 mod stand_ins;
 mod table;
@@ -19,7 +20,7 @@ mod users;
 mod walk;
 mod walker;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -31,7 +32,7 @@ use remit_sys::{Doing, Error, Result};
 
 use crate::steps::landlock::Fence;
 use crate::steps::mount_line::is_in;
-use crate::steps::private_root::{c_string, own, owner};
+use crate::steps::private_root::c_string;
 use crate::steps::report::{EnabledLayers, Fault};
 use crate::sys::{self, ForkCall, Propagation};
 use crate::{Layer, Why};
@@ -42,7 +43,7 @@ use hidden::{Cover, Hidden};
 pub(crate) use known::Part;
 pub(crate) use known::{Known, Watched, WatchedMount};
 pub(crate) use lay::Laying;
-use mask::{Mask, is_masked};
+use mask::{Mask, copy_properties, is_masked};
 use mounts::{Mounted, Mounts};
 use site::{NO_WRITE, SITE_OPTIONS, Site};
 pub(crate) use table::{Shown, points};
@@ -133,12 +134,9 @@ impl Building<'_> {
         let started = SystemTime::now().duration_since(UNIX_EPOCH);
         let started = started.map_err(io::Error::other)?;
         let host = sys::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
-        let Mounts {
-            shown: mounts,
-            files,
-            others,
-        } = Mounts::read(self.proc, host.as_fd(), self.sees_all)?;
+        let mounts = Mounts::read(self.proc, host.as_fd(), self.sees_all)?;
         if !mounts
+            .shown
             .first()
             .is_some_and(|root| root.at.is_empty() && root.is_copied)
         {
@@ -154,13 +152,12 @@ impl Building<'_> {
             }
             false => Hidden::new(),
         };
-        // After the walk, which can have met the directories beneath: what is mounted there is not theirs.
-        for path in &others {
+        for path in &mounts.others {
             let cut = CString::new(hideable(path.to_bytes())).map_err(io::Error::other)?;
             hidden.insert(cut, Cover::Closed);
         }
         hidden.remove(c"");
-        for mount in &mounts {
+        for mount in &mounts.shown {
             if let Some(cover) = hidden.get_mut(&mount.at) {
                 *cover = Cover::Closed;
             }
@@ -170,9 +167,7 @@ impl Building<'_> {
         sys::mount_tmpfs_here(SITE_OPTIONS, true)?;
         let site = sys::open(SITE, libc::O_PATH | libc::O_DIRECTORY)?;
         let site = Site::new(site, self.area)?;
-        // What a mount covers stays hidden, also if the mount itself cannot be shown.
-        let points: Vec<CString> = mounts.iter().map(|mount| mount.at.clone()).collect();
-        let made = self.overlays(&site, &mounts, &mut hidden, &files, &points)?;
+        let made = self.overlays(&site, &mounts, &mut hidden)?;
         let points = self.attach(&site, &mounts, made)?;
         let covered = |by: Cover| {
             let paths = hidden.iter().filter(|(_, cover)| **cover == by);
@@ -193,12 +188,12 @@ impl Building<'_> {
         Ok(Built { kept, hidden, news })
     }
 
-    fn unreadable<'a>(&self, mounts: &'a [Mounted]) -> io::Result<(Hidden, Vec<u8>)> {
+    fn unreadable<'a>(&self, mounts: &'a Mounts) -> io::Result<(Hidden, Vec<u8>)> {
         let nothing = Known::new();
         // After the clones of the mounts are made.
         let watched = self.watched.filter(|watched| watched.is_right());
         let watched_mounts = watched.map_or(&[][..], |watched| watched.watched_mounts);
-        let copied = mounts.iter().filter(|mount| mount.is_copied);
+        let copied = mounts.shown.iter().filter(|mount| mount.is_copied);
         let tree = |mount: &'a Mounted| {
             let clone = mount.clone.as_fd();
             let stat = sys::stat_of(clone)?;
@@ -215,7 +210,8 @@ impl Building<'_> {
         };
         let trees = copied.map(tree).collect::<io::Result<Vec<Tree<'a>>>>()?;
         let known = watched.map_or(&nothing, |watched| watched.known);
-        let (mut found, news) = walker::hidden(self.call, self.groups, &trees, known)?;
+        let points = mounts.points().map(AsRef::as_ref).collect();
+        let (mut found, news) = walker::hidden(self.call, self.groups, (&trees, &points), known)?;
         found.retain(|path, _| is_masked(path.to_bytes()));
         Ok((found, news))
     }
@@ -224,18 +220,16 @@ impl Building<'_> {
     fn overlays(
         &self,
         site: &Site,
-        mounts: &[Mounted],
+        mounts: &Mounts,
         hidden: &mut Hidden,
-        files: &BTreeMap<CString, OwnedFd>,
-        points: &[CString],
     ) -> io::Result<Vec<Option<(OwnedFd, bool)>>> {
         let mut made = Vec::new();
-        for (number, mount) in mounts.iter().enumerate().rev() {
+        for (number, mount) in mounts.shown.iter().enumerate().rev() {
             let at = mount.at.to_bytes();
             let is_hidden = hidden.keys().any(|path| is_in(at, path.to_bytes()));
             let overlay = match is_hidden {
                 true => None,
-                false => match self.overlay(site, number, mount, (hidden, points), files) {
+                false => match self.overlay(site, (number, mount), mounts, hidden) {
                     Err(_) if !at.is_empty() => {
                         hidden.insert(mount.at.clone(), Cover::Closed);
                         None
@@ -252,11 +246,11 @@ impl Building<'_> {
     fn attach(
         &self,
         site: &Site,
-        mounts: &[Mounted],
+        mounts: &Mounts,
         made: Vec<Option<(OwnedFd, bool)>>,
     ) -> io::Result<Vec<view::Point>> {
         let mut points = Vec::new();
-        for (mount, made) in mounts.iter().zip(made) {
+        for (mount, made) in mounts.shown.iter().zip(made) {
             let mut is_copied = made.as_ref().is_some_and(|(_, is_copied)| *is_copied);
             if let Some((overlay, _)) = made {
                 let view = site.directory(VIEW)?;
@@ -278,6 +272,10 @@ impl Building<'_> {
                 is_copied,
             });
         }
+        points.extend(mounts.others.iter().map(|at| view::Point {
+            at: at.to_bytes().to_vec(),
+            is_copied: false,
+        }));
         Ok(points)
     }
 
@@ -285,10 +283,9 @@ impl Building<'_> {
     fn overlay(
         &self,
         site: &Site,
-        number: usize,
-        mount: &Mounted,
-        (hidden, points): (&mut Hidden, &[CString]),
-        files: &BTreeMap<CString, OwnedFd>,
+        (number, mount): (usize, &Mounted),
+        mounts: &Mounts,
+        hidden: &mut Hidden,
     ) -> io::Result<(OwnedFd, bool)> {
         let clone = mount.clone.as_fd();
         let is_on = self.layers.is_on(Layer::UserNamespace);
@@ -307,23 +304,19 @@ impl Building<'_> {
             site.make(name)?;
         }
         sys::attach_mount_on(clone, site.directory(&low)?.as_fd())?;
-        let low_dir = site.directory(&low)?;
-        let stat = sys::stat_of(low_dir.as_fd())?;
-        for name in [&up, &mask] {
-            let dir = site.directory_to_own(name)?;
-            // What the file system says is mapped already.
-            own(dir.as_fd(), owner(&stat))?;
-        }
+        let low_dir = site.directory_to_own(&low)?;
         let layer = site.directory_to_own(&mask)?;
         let masking = Mask {
             layer: layer.as_fd(),
             host: low_dir.as_fd(),
             unknown: self.own,
-            files,
+            files: &mounts.files,
             mapped: &|id| self.mapped(id),
             known: &|id| self.known(id),
         };
-        let all: BTreeSet<&CStr> = hidden.keys().chain(points).map(AsRef::as_ref).collect();
+        // What a mount covers stays hidden, also if the mount itself cannot be shown.
+        let all = hidden.keys().chain(mounts.points());
+        let all: BTreeSet<&CStr> = all.map(AsRef::as_ref).collect();
         let mut closed = Vec::new();
         for (path, inside) in topmost(&all, mount.at.to_bytes()) {
             let cover = hidden.get(path).copied().unwrap_or(Cover::Closed);
@@ -336,6 +329,10 @@ impl Building<'_> {
         let covered = covered.filter(|path| inside(path.to_bytes(), at).is_some());
         self.put_stand_ins(&masking, at, covered)?;
         hidden.extend(closed.into_iter().map(|path| (path, Cover::Closed)));
+        // After the nodes, which would have the access lists for what is new in it.
+        for name in [&up, &mask] {
+            copy_properties(&low_dir, &site.directory_to_own(name)?)?;
+        }
         let lower = format!("{mask}:{low}");
         // A layer to write to lets the tests switch this layer off.
         let upper =

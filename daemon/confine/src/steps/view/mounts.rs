@@ -33,6 +33,11 @@ pub(super) struct Mounts {
 }
 
 impl Mounts {
+    /// Returns all mount points: what lies beneath them in the mounts around is hidden.
+    pub(super) fn points(&self) -> impl Iterator<Item = &CString> {
+        self.shown.iter().map(|mount| &mount.at).chain(&self.others)
+    }
+
     /// Reads the machine's mounts. `proc` is its `/proc`, `host` its root. `is_all`: also those
     /// beneath private directories.
     pub(super) fn read(

@@ -1,13 +1,15 @@
 //! What an operator's account cannot read of the machine. The process that walks has such an account's identity, so that the
-//! kernel decides, with modes, access lists and all. It walks through clones of single mounts, so it meets no other mount.
+//! kernel decides, with modes, access lists and all. It walks through clones of single mounts, so it meets no other mount, and
+//! nothing that one covers.
 //! Where the kernel has reported no change since an earlier walk, that one's result counts.
 //!
 //! **Invariant:** what is not looked at is hidden. Where others than root can make names, that costs them their own
 //! directory, never the view.
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use nix::dir::{Dir, Type};
@@ -15,37 +17,13 @@ use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, SFlag, fstatat};
 use nix::unistd::{AccessFlags, faccessat};
-use remit_core::view::PRIVATE;
 
 use super::budget::{Budget, Cost, hideable};
 use super::hidden::Cover;
 use super::known::{Known, Part, WatchedMount, part_of};
+use super::packages::{is_left_out, is_set_id_program};
 use super::walker::{END, say};
-use crate::steps::mount_line::is_in;
 use crate::sys;
-
-/// Directories of packages with many names, where nobody keeps what is private. All others are looked at.
-const PACKAGES: [&[u8]; 7] = [
-    b"usr/include",
-    b"usr/lib/debug",
-    b"usr/lib/firmware",
-    b"usr/lib/modules",
-    b"usr/share/doc",
-    b"usr/share/locale",
-    b"usr/share/man",
-];
-/// Directories in which packages have set-id programs that not everybody may read, and anybody can get: hidden, they could
-/// not be upgraded.
-const PROGRAMS: [&[u8]; 8] = [
-    b"usr/bin",
-    b"usr/sbin",
-    b"usr/games",
-    b"usr/lib",
-    b"usr/lib32",
-    b"usr/lib64",
-    b"usr/libx32",
-    b"usr/libexec",
-];
 
 /// A mount of the machine, relative to the root, and a clone of it without the mounts beneath.
 pub(super) struct Tree<'a> {
@@ -77,6 +55,8 @@ impl Unvisited {
 
 pub(super) struct Walk<'a> {
     trees: &'a [Tree<'a>],
+    /// All mount points of the machine, relative to the root.
+    points: &'a BTreeSet<&'a CStr>,
     known: &'a Known,
     /// Directories in which others than root can make names, found in directories of root: those of root first.
     of_others: Vec<(bool, Unvisited)>,
@@ -108,9 +88,14 @@ enum Opened {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(trees: &'a [Tree<'a>], known: &'a Known) -> Self {
+    pub(super) fn new(
+        trees: &'a [Tree<'a>],
+        points: &'a BTreeSet<&'a CStr>,
+        known: &'a Known,
+    ) -> Self {
         Walk {
             trees,
+            points,
             known,
             of_others: Vec::new(),
         }
@@ -163,7 +148,7 @@ impl<'a> Walk<'a> {
         }];
         let mut parts: Vec<((WatchedMount, Vec<u8>), Part)> = Vec::new();
         let mut unsure = Vec::new();
-        while let Some(next) = left.pop() {
+        while let Some(next) = self.next(&mut left) {
             let first = part_of(at, &next.path).to_vec();
             let key = tree.watched.clone().map(|watched| (watched, first));
             let known = key.as_ref().filter(|(_, first)| *first == next.path);
@@ -224,6 +209,17 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// Takes the next directory, but none that a mount covers: a view has a node over that in any case, and its path is one of
+    /// the mount's there.
+    fn next(&self, left: &mut Vec<Unvisited>) -> Option<Unvisited> {
+        let is_covered = |next: &Unvisited| {
+            let is_root = |tree: &Tree<'_>| tree.at.to_bytes() == next.path;
+            let is_point = CString::new(&*next.path).is_ok_and(|at| self.points.contains(&*at));
+            is_point && !self.trees.get(next.tree).is_some_and(is_root)
+        };
+        std::iter::from_fn(|| left.pop()).find(|next| !is_covered(next))
+    }
+
     /// Takes the result of an earlier walk.
     fn recall(
         &mut self,
@@ -249,7 +245,7 @@ impl<'a> Walk<'a> {
     /// Walks through a directory of others and all beneath it. After an error it has to be hidden as a whole.
     fn subtree(&self, first: &Unvisited, budget: &mut Budget, found: &mut Found) -> io::Result<()> {
         let mut left = vec![first.clone()];
-        while let Some(next) = left.pop() {
+        while let Some(next) = self.next(&mut left) {
             enter(self.open(&next, found), &next, &mut left, budget, found)?;
         }
         Ok(())
@@ -378,54 +374,5 @@ fn of_mode(stat: &FileStat) -> Option<Type> {
         SFlag::S_IFDIR => Some(Type::Directory),
         SFlag::S_IFREG => Some(Type::File),
         _ => Some(Type::Symlink),
-    }
-}
-
-fn is_set_id_program(dir: &OwnedFd, name: &CStr, is_of_system: bool, path: &[u8]) -> bool {
-    let is_of_programs = is_of_system && PROGRAMS.iter().any(|dir| is_in(path, dir));
-    let is_set_id = || {
-        let stat = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW);
-        stat.is_ok_and(|stat| stat.st_uid == 0 && stat.st_mode & 0o6000 != 0)
-    };
-    is_of_programs && is_set_id()
-}
-
-fn is_left_out(is_of_system: bool, path: &[u8]) -> bool {
-    let is_private = PRIVATE.iter().any(|own| own.as_bytes() == path);
-    let is_of_packages = || PACKAGES.iter().any(|packages| is_in(path, packages));
-    is_private || (is_of_system && is_of_packages())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn own_directories_and_packages_are_left_out() {
-        for (path, is_out) in [
-            ("etc", false),
-            ("proc", true),
-            ("var/tmp", true),
-            ("srv/tmp", false),
-            ("usr", false),
-            ("usr/lib", false),
-            ("usr/lib/x", false),
-            ("usr/lib/modules/6.1", true),
-            ("usr/bin", false),
-            ("usr/share", false),
-            ("usr/share/keys", false),
-            ("usr/share/doc", true),
-            ("usr/local", false),
-            ("usr/sap", false),
-            ("usrx", false),
-        ] {
-            assert_eq!(is_left_out(true, path.as_bytes()), is_out, "{path}");
-        }
-    }
-
-    #[test]
-    fn other_mounts_have_no_packages() {
-        assert!(!is_left_out(false, b"usr/lib/modules"));
-        assert!(is_left_out(false, b"var/tmp"));
     }
 }

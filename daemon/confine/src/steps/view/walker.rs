@@ -1,5 +1,6 @@
 //! The process that walks, and what it says. Without its end there is no view.
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Write};
@@ -27,20 +28,20 @@ const MOST_NEWS: usize = 8 << 20;
 const NO_ACCOUNT: u32 = super::PROBE;
 
 /// Returns the paths that an account with these groups cannot read, relative to the root of the machine; nothing beneath them
-/// is listed. Besides, what a worker does not know of it, as encoded [`Known`]. The trees are sorted. A directory that the account
+/// is listed, nor beneath one of these mount points in the mount around it. Besides, what a worker does not know of it, as encoded [`Known`]. The trees are sorted. A directory that the account
 /// may not enter or list is [`Cover::Empty`]; all else is closed, as what takes too long: the account may know its names. Fails
 /// if root's own directories take too long, or have too much that is hidden.
 pub(super) fn hidden(
     call: ForkCall,
     groups: &[u32],
-    trees: &[Tree<'_>],
+    (trees, points): (&[Tree<'_>], &BTreeSet<&CStr>),
     known: &Known,
 ) -> io::Result<(Hidden, Vec<u8>)> {
     let (found, report) = pipe2(OFlag::O_CLOEXEC)?;
     let child = || {
         sys::close_one(found.as_raw_fd());
         let seen = drop_all_rights(NO_ACCOUNT, NO_ACCOUNT, groups)
-            .and_then(|()| Walk::new(trees, known).all())
+            .and_then(|()| Walk::new(trees, points, known).all())
             .and_then(|(said, news)| encode(&said, &news))
             .and_then(|all| File::from(report.try_clone()?).write_all(&all));
         let errno = |error: io::Error| error.raw_os_error().unwrap_or(libc::EIO);

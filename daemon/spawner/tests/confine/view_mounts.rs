@@ -1,0 +1,137 @@
+//! Mounts of the machine in a view: what lies beneath them, attributes of their roots, and points that are not shown.
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+
+use nix::mount::MsFlags;
+
+use super::view::{Mounted, Tree, changes, settle, sh};
+use super::view_emptied::list_of;
+use remit_confine::sys;
+
+/// Mounts a file system in memory.
+fn tmpfs(tree: &Tree, name: &str, mounted: &mut Mounted) {
+    let at = tree.0.join(name);
+    mounted.mount("tmpfs", at.clone(), Some("tmpfs"), MsFlags::empty());
+    fs::set_permissions(at, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// As after a move of `/srv` to a disk of its own, with the old tree beneath.
+#[test]
+fn what_lies_beneath_a_mount_hides_nothing_of_the_mount() {
+    let tree = Tree::new();
+    let mut mounted = Mounted::default();
+    tree.dir("mnt", 0o755);
+    tree.dir("mnt/sub", 0o755);
+    tree.file("mnt/sub/secret", 0o600, 0, "SECRET\n");
+    tree.file("mnt/sub/open", 0o644, 0, "SECRET\n");
+    tree.file("mnt/pub", 0o600, 0, "SECRET\n");
+    tree.dir("mnt/cfg", 0o700);
+    tree.dir("closed", 0o700);
+    tmpfs(&tree, "mnt", &mut mounted);
+    tmpfs(&tree, "closed", &mut mounted);
+    tree.file("mnt/pub", 0o644, 0, "public\n");
+    tree.file("mnt/key", 0o600, 0, "SECRET\n");
+    tree.dir("mnt/cfg", 0o755);
+    tree.file("mnt/cfg/a", 0o644, 0, "a\n");
+    tree.file("closed/b", 0o644, 0, "b\n");
+    settle();
+    let at = tree.at();
+    let ran = sh(&format!(
+        "cd {at} && ls -A mnt && stat -c '%a %u' mnt/pub mnt/cfg && cat mnt/pub mnt/cfg/a closed/b; \
+         cat mnt/key mnt/sub/secret mnt/sub/open"
+    ));
+    let expect = "cfg\nkey\npub\n644 0\n755 0\npublic\na\nb\n";
+    assert_eq!(ran.out, expect, "{ran:?}");
+    assert_eq!(
+        changes(&format!(
+            "cd {at}/mnt && echo one >pub && echo two >cfg/a && mkdir -m 755 sub"
+        )),
+        format!(
+            "{at}/mnt/cfg/a 2 -> 4 0:0 644\n{at}/mnt/pub 7 -> 4 0:0 644\nnew directory {at}/mnt/sub 0:0 755\nscratch 0\n"
+        )
+    );
+}
+
+/// Samba sets one, and setfacl(1).
+#[test]
+fn attributes_of_the_root_of_a_mount_refuse_no_other_change() {
+    const DEFAULT: &str = "system.posix_acl_default";
+    let tree = Tree::new();
+    let mut mounted = Mounted::default();
+    tree.file("file", 0o644, 0, "old\n");
+    for name in ["data", "listed"] {
+        tmpfs(&tree, name, &mut mounted);
+    }
+    tree.dir("data/sub", 0o755);
+    tree.file("data/sub/key", 0o600, 0, "SECRET\n");
+    let root = |name: &str| File::open(tree.0.join(name)).unwrap();
+    let (list, data) = (list_of(33, 0, 5), root("data"));
+    sys::set_xattr(&data, c"system.posix_acl_default", &list).unwrap();
+    sys::set_xattr(&data, c"user.DOSATTRIB", b"0x10").unwrap();
+    sys::set_xattr(root("listed"), c"system.posix_acl_access", &list).unwrap();
+    settle();
+    let at = tree.at();
+    let python = |code: &str| format!("/usr/bin/python3 -c 'import os; {code}'");
+    let ran = sh(&format!(
+        "cd {at} && stat -c '%a %u' data listed && {} && cat data/sub/key",
+        python(
+            "print(sorted(os.listxattr(\"data\"))); print(os.listxattr(\"data/sub\")); print(os.listxattr(\"listed\"))"
+        )
+    ));
+    let expect =
+        format!("755 0\n755 0\n['{DEFAULT}', 'user.DOSATTRIB']\n[]\n['system.posix_acl_access']\n");
+    assert_eq!(ran.out, expect, "{ran:?}");
+    let change = |script: &str| changes(&format!("cd {at} && echo newer >file && {script}"));
+    let file = format!("{at}/file 4 -> 6 0:0 644\n");
+    assert_eq!(change("true"), format!("{file}scratch 0\n"));
+    for (script, refusal) in [
+        (
+            python("os.removexattr(\"data\", \"user.DOSATTRIB\")"),
+            "its extended attribute 'user.DOSATTRIB' would be lost: the plan format has no attributes yet",
+        ),
+        (
+            python(&format!("os.removexattr(\"data\", \"{DEFAULT}\")")),
+            "its extended attribute 'system.posix_acl_default' would be lost: the plan format has no attributes yet",
+        ),
+        (
+            "chmod 711 data".to_owned(),
+            "a file system is mounted on it",
+        ),
+    ] {
+        let refused = format!("{file}cannot plan a change of '{at}/data': {refusal}\nscratch 0\n");
+        assert_eq!(change(&script), refused, "{script}");
+    }
+}
+
+/// A mount of a file, and one of a file system that is not shown.
+#[test]
+fn mount_point_that_is_not_shown_is_not_removed() {
+    let tree = Tree::new();
+    let mut mounted = Mounted::default();
+    let over = tree.file("over", 0o644, 0, "over\n");
+    let under = tree.file("under", 0o644, 0, "under\n");
+    mounted.mount_on(&over, under.into(), None, MsFlags::MS_BIND);
+    let other = tree.0.join("other");
+    mounted.mount("ramfs", other, Some("ramfs"), MsFlags::empty());
+    settle();
+    let at = tree.at();
+    let mount = "a file system is mounted on it";
+    let hidden = "you cannot read what is there now";
+    for (script, path, why) in [
+        ("rm under", "under", mount),
+        ("mv under over", "under", mount),
+        ("echo new >under", "under", hidden),
+        ("cp -p under x && rm under && mv x under", "under", hidden),
+        ("rmdir other", "other", mount),
+        ("rmdir other && mkdir other", "other", hidden),
+    ] {
+        let found = changes(&format!("cd {at} && cat under && {script}"));
+        let refusals: Vec<&str> = found
+            .lines()
+            .filter(|line| line.starts_with("cannot"))
+            .collect();
+        let expect = format!("cannot plan a change of '{at}/{path}': {why}");
+        assert_eq!(refusals, [expect], "{script}: {found}");
+    }
+}
