@@ -62,10 +62,13 @@ pub const ROOT_GROUPS: &[(&str, &str)] = &[
     ),
 ];
 
+/// What a copy has in place of a password with which somebody could log in.
+pub const NO_PASSWORD: &[u8] = b"!";
+
 /// Returns what a copy has in place of this password. What nobody can log in with stays.
 fn shown_password(password: &[u8]) -> &[u8] {
     let is_locked = !password.is_empty() && password.iter().all(|byte| b"!*".contains(byte));
-    if is_locked { password } else { b"!" }
+    if is_locked { password } else { NO_PASSWORD }
 }
 
 /// Returns the line of an account as a copy has it; an empty one for a line of no account.

@@ -14,8 +14,7 @@ const UNREAD: &str = "were not read for this plan";
 /// A reader of the page with this right sees them in a diff.
 const READ_THEM: &str = "; to see them: sudo remit show";
 /// Before the changes of lines, as [`TableChange`] has them.
-const ONLY_LINES: &str =
-    "only these lines change (+ new, - removed, < before, > after; passwords stay):\n";
+const ONLY_LINES: &str = "only these lines change (+ new, - removed with its password, < before, > after; other passwords stay):\n";
 /// Most bytes of content that is not text in a diff of escapes.
 const NOT_TEXT: usize = 512;
 /// Content is no text if at least one in so many bytes of its beginning is none.
@@ -431,7 +430,7 @@ mod tests {
         assert_eq!(seen.what(), "2 lines change");
         assert_eq!(
             seen.diff(999, Tabs::Shown),
-            "only these lines change (+ new, - removed, < before, > after; passwords stay):\n\
+            "only these lines change (+ new, - removed with its password, < before, > after; other passwords stay):\n\
              +new:!:2::::::\n<bob::1:0:99:7:::\n>bob::1:0:30:7:::\n"
         );
         assert_eq!(seen.diff(999, Tabs::Shown), seen.brief(999, Tabs::Shown));

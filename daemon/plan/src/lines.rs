@@ -2,12 +2,12 @@
 //! hashes, so its plan has no file but the lines that change; the commit makes the file from them and the machine's own.
 //!
 //! Text, a line or two for each account: `+LINE` adds it, `-LINE` removes it, `<LINE` and `>LINE` are it before and after. A
-//! password that is there already is in none of them: its field is empty, and it stays.
+//! password that is there already is in none of them: its field is empty. It stays, or goes with its line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use remit_common::accounts::{PASSWORD, shown_line};
+use remit_common::accounts::{NO_PASSWORD, PASSWORD, shown_line};
 use remit_common::escape;
 
 use crate::PlanPath;
@@ -17,6 +17,9 @@ use crate::plan::{Base, Change, Source};
 /// Bytes of the longest table, and of a line that a plan changes.
 pub const TABLE_BYTES: usize = 4 << 20;
 const LINE_BYTES: usize = 16 << 10;
+/// Position of the day of the last change of a password, which another name of an account leaves as it is; in gshadow(5) of the
+/// administrators.
+const CHANGED: usize = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableChange<'a> {
@@ -33,6 +36,11 @@ pub enum LineError {
     /// A line that is none of an account, that is too long, or with bytes that are not text.
     Unknown,
     Password(Vec<u8>),
+    /// An account with a password became another one, which would have none.
+    Renamed {
+        from: Vec<u8>,
+        to: Vec<u8>,
+    },
     Exists(Vec<u8>),
     Missing(Vec<u8>),
     /// It has other fields than the plan says.
@@ -124,12 +132,20 @@ fn is_name(name: &[u8]) -> bool {
 /// Returns the text of what became of `old`, the table of the machine: `new` is that of the copy. Empty if nothing did.
 pub fn line_changes(old: &[u8], new: &[u8]) -> Result<Vec<u8>, LineError> {
     let (before, after) = (by_name(old)?, by_name(new)?);
+    let lost = lost_passwords(&before, &after);
     let mut text = Vec::new();
     let mut add = |sign: &[u8], line: &[u8]| text.extend_from_slice(&[sign, line, b"\n"].concat());
     // In the order of the new table, in which new lines are added.
     for line in split(new)?.filter(|line| line.contains(&b':')) {
         match before.get(account_name(line)) {
-            None => add(b"+", line),
+            None => {
+                let from = lost.get(&field(line, CHANGED));
+                if let Some(from) = from.filter(|_| field(line, PASSWORD) == Some(NO_PASSWORD)) {
+                    let (from, to) = (from.to_vec(), account_name(line).to_vec());
+                    return Err(LineError::Renamed { from, to });
+                }
+                add(b"+", line);
+            }
             Some(old) if shown_line(old) == line => {}
             Some(old) => {
                 if field(&shown_line(old), PASSWORD) != field(line, PASSWORD) {
@@ -147,6 +163,19 @@ pub fn line_changes(old: &[u8], new: &[u8]) -> Result<Vec<u8>, LineError> {
         return Err(LineError::Unknown);
     }
     Ok(text)
+}
+
+/// Returns the removed accounts whose passwords a copy does not show, by a field that a new name leaves as it is.
+fn lost_passwords<'a>(
+    before: &BTreeMap<&'a [u8], &'a [u8]>,
+    after: &BTreeMap<&[u8], &[u8]>,
+) -> BTreeMap<Option<&'a [u8]>, &'a [u8]> {
+    let is_lost = |(name, line): &(&&[u8], &&[u8])| {
+        !after.contains_key(*name) && shown_line(line).as_ref() != **line
+    };
+    let lost = before.iter().filter(is_lost);
+    lost.map(|(name, line)| (field(line, CHANGED), *name))
+        .collect()
 }
 
 /// Returns the lines of accounts.
@@ -262,6 +291,13 @@ impl fmt::Display for LineError {
                 "the password of '{}' was set, locked or unlocked; a copy does not know it, so do that on the machine",
                 name(account)
             ),
+            Self::Renamed { from, to } => write!(
+                f,
+                "'{0}' was removed and '{1}' is new; if that is its new name, the password of '{0}' would be lost, which a copy does \
+                 not know; rename it on the machine, or plan the removal first and the new one after that change",
+                name(from),
+                name(to)
+            ),
             Self::Exists(account) => write!(f, "'{}' has a line in it", name(account)),
             Self::Other(account) => write!(f, "the line of '{}' is another one", name(account)),
             Self::Missing(account) => write!(f, "'{}' has no line in it", name(account)),
@@ -336,6 +372,43 @@ mod tests {
         let (before, after) = (&b"bob::1:0:99999:7:::"[..], &b"bob::5::::::"[..]);
         let table = changed_table(OLD, &[TableChange::Set { before, after }]).unwrap();
         assert!(table.ends_with(b"bob:$6$x:5::::::\n"));
+    }
+
+    /// `usermod -l rob bob`, and removals beside new accounts.
+    #[test]
+    fn a_new_name_loses_no_password() {
+        let shown = "root:!:1:0:99999:7:::\nbin:*:1::::::\nopen:!:9::::::\nbob:!:7:0:99999:7:::\n";
+        let old =
+            b"root:$y$abc:1:0:99999:7:::\nbin:*:1::::::\nopen::9::::::\nbob:$6$x:7:0:99999:7:::\n";
+        let renamed = |from: &str, to: &str| {
+            let (from, to) = (from.into(), to.into());
+            Err(LineError::Renamed { from, to })
+        };
+        for (from, to, expect) in [
+            (
+                "bob:!:7:0:99999:7:::",
+                "rob:!:7:0:99999:7:::",
+                renamed("bob", "rob"),
+            ),
+            (
+                "bob:!:7:0:99999:7:::",
+                "rob:!:7:0:30:7::99:",
+                renamed("bob", "rob"),
+            ),
+            ("open:!:9::::::", "shut:!:9::::::", renamed("open", "shut")),
+            // It has a password of its own, or was made on another day.
+            ("bob:!:7:0:99999:7:::", "rob:$6$y:7:0:99999:7:::", Ok(())),
+            ("bob:!:7:0:99999:7:::", "eve:!:8:0:99999:7:::", Ok(())),
+            ("bin:*:1::::::", "new:*:1::::::", Ok(())),
+            ("bin:*:1::::::", "new:!:1::::::", Ok(())),
+        ] {
+            let new = shown.replace(from, to);
+            let found = line_changes(old, new.as_bytes()).map(|_| ());
+            assert_eq!(found, expect, "{from} {to}");
+        }
+        let found = line_changes(b"wheel:$6$x::ann\n", b"staff:!::ann,bob\n");
+        assert_eq!(found, renamed("wheel", "staff").map(|()| Vec::new()));
+        assert!(line_changes(b"wheel:!::ann\n", b"staff:!::ann\n").is_ok());
     }
 
     #[test]

@@ -114,6 +114,16 @@ fn password_or_mode_of_the_table_cannot_change() {
         "cannot plan a change of '/etc/shadow': the password of 'bob' was set, locked or unlocked; a copy does not know \
          it, so do that on the machine"
     );
+    let renamed = b"root:!:1:0:99999:7:::\nrob:!:1:0:99999:7:::\n";
+    let [from, to] = [&b"bob"[..], b"rob"].map(<[u8]>::to_vec);
+    let refused = RefusalReason::Lines(LineError::Renamed { from, to });
+    let extraction = scene(renamed).is_refused(&[("/etc/shadow", refused)]);
+    assert_eq!(
+        extraction.refusals[0].to_string(),
+        "cannot plan a change of '/etc/shadow': 'bob' was removed and 'rob' is new; if that is its new name, the password of \
+         'bob' would be lost, which a copy does not know; rename it on the machine, or plan the removal first and the new one after \
+         that change"
+    );
     let scene = scene(SHOWN);
     crate::scene::chmod(&seen("etc/shadow"), 0o644);
     scene.is_refused(&[("/etc/shadow", RefusalReason::HiddenChanged)]);
