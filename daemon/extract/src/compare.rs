@@ -72,7 +72,12 @@ pub fn case(region: Region, old: Option<Node>, new: &Node) -> Result<PathCase, R
     if !is_open && !region.is_scratch {
         return Err(RefusalReason::HiddenChanged);
     }
-    check_owner(old, new)?;
+    // What is left out has no owner in a plan.
+    let is_left_out = region.is_scratch && (old.is_some() || !is_directory(new));
+    match check_owner(old, new) {
+        Err(RefusalReason::UnknownOwner) if is_left_out => {}
+        checked => checked?,
+    }
     if is_table {
         return Ok(PathCase::Table);
     }
@@ -323,6 +328,7 @@ mod tests {
     fn owner_without_number_is_refused() {
         let masked = node(NodeKind::File, 0, OVERFLOW_ID);
         let owned = node(NodeKind::File, 0o644, OVERFLOW_ID);
+        let directory = node(NodeKind::Directory, 0o755, OVERFLOW_ID);
         let plain = node(NodeKind::File, 0o644, 0);
         for (region, old, new, expect) in [
             (PLAIN, None, masked, Err(RefusalReason::HiddenMoved)),
@@ -330,6 +336,9 @@ mod tests {
             (PLAIN, Some(plain), masked, Err(RefusalReason::HiddenMoved)),
             (PLAIN, Some(masked), masked, Ok(PathCase::File)),
             (PLAIN, None, owned, Err(RefusalReason::UnknownOwner)),
+            (SCRATCH, None, owned, Ok(PathCase::Scratch)),
+            (SCRATCH, Some(plain), owned, Ok(PathCase::Scratch)),
+            (SCRATCH, None, directory, Err(RefusalReason::UnknownOwner)),
             (PLAIN, Some(plain), owned, Err(RefusalReason::UnknownOwner)),
             (PLAIN, Some(owned), owned, Ok(PathCase::File)),
             (PLAIN, Some(owned), plain, Ok(PathCase::File)),

@@ -13,7 +13,6 @@ use crate::extraction::{Extraction, NoPlan};
 use crate::fitted::fitted;
 use crate::handover::hand_over;
 use crate::input::CopiedMachine;
-use crate::rules::SCRATCH;
 use crate::walk::extract;
 
 /// The top of the view.
@@ -55,9 +54,10 @@ fn lines(extraction: &Extraction) -> Vec<String> {
         further(extraction.further_notes, "paths are left out"),
         further(extraction.further_refusals, "changes cannot be planned"),
         extraction.first_scratch.as_ref().map(|first| {
-            let (count, all) = (extraction.scratch, SCRATCH.join(", "));
+            let count = extraction.scratch;
             format!(
-                "of {all} only new directories are in a plan; left out: {count}, first '{first}'"
+                "of /var/log and /var/cache only new directories are in a plan, of /run, /tmp, /var/tmp and /dev nothing is; \
+                 left out: {count}, first '{first}'"
             )
         }),
     ];
@@ -143,7 +143,8 @@ mod tests {
         for path in ["/var/log/b", "/var/cache/a", "/var/log/a"] {
             found.count_scratch(&PlanPath::new(path).unwrap());
         }
-        let text = "of /var/log, /var/cache, /tmp, /var/tmp only new directories are in a plan; left out: 3, first '/var/cache/a'";
+        let text = "of /var/log and /var/cache only new directories are in a plan, of /run, /tmp, /var/tmp and /dev nothing is; \
+                    left out: 3, first '/var/cache/a'";
         assert_eq!(lines(&found.finish()), [text]);
         assert!(lines(&Extraction::default()).is_empty());
     }

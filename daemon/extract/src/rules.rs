@@ -14,8 +14,8 @@ const TICK_NS: i128 = 20_000_000;
 const SECONDS_NS: i128 = 2_000_000_000;
 const SECOND_NS: i128 = 1_000_000_000;
 
-/// Programs write here all the time. Only new directories belong to a plan.
-pub const SCRATCH: [&str; 4] = ["/var/log", "/var/cache", "/tmp", "/var/tmp"];
+/// Programs write here all the time. Only new directories belong to a plan. A copy has its own /tmp and /var/tmp, but for a link.
+const SCRATCH: [&str; 4] = ["/var/log", "/var/cache", "/tmp", "/var/tmp"];
 /// The answers to the questions of packages.
 const KEPT: &[u8] = b"/var/cache/debconf";
 
