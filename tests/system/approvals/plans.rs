@@ -960,6 +960,48 @@ fn undo_needs_what_the_commit_left() {
     }
 }
 
+/// No member of a group is in the digest of the policy. A commit is judged again by its plan.
+#[test]
+fn undo_is_void_once_other_people_approve() {
+    let accounts = |approvers| Accounts {
+        users: vec![("bob", 64_005), ("eve", 64_001), ("carl", 64_006)],
+        groups: vec![
+            ("approvers", 64_400, approvers),
+            ("admins", 64_200, vec!["bob"]),
+        ],
+        directory: Vec::new(),
+    };
+    let mut fixture = PlanFixture::with(Options {
+        accounts: Some(accounts(Vec::new())),
+        ..options()
+    });
+    let mut caller = Caller::new(&fixture.daemon, &user_a());
+    let bundle = plan(&[fixture.write("files/a", "x")]);
+    let job = fixture.asks(&mut caller, &bundle);
+    approve(&fixture.daemon, job).expect("the approver can");
+    is_done(&caller.end_of(job));
+    let id = id_of(&bundle);
+    let (undo, _) = asks(&mut caller, "plan.undo", &[("id", &id)]);
+    let other = fixture.asks(&mut caller, &plan(&[fixture.write("files/b", "x")]));
+    let loads = |fixture: &PlanFixture| {
+        let reloaded = fixture.daemon.administers(&admin(), AdminRequest::Reload);
+        reloaded.expect("the policy is right");
+    };
+    loads(&fixture);
+    listed(&fixture.daemon, undo);
+    fixture.daemon.set_accounts(accounts(vec!["carl"]));
+    loads(&fixture);
+    let refused = approve(&fixture.daemon, undo).expect_err("carl approves now");
+    assert_eq!(refused.code, Code::ApprovalVoid, "{refused:?}");
+    assert_eq!(caller.end_of(undo).state, State::Denied);
+    assert_eq!(fixture.read("files/a"), "x");
+    approve(&fixture.daemon, other).expect("no approver has this path");
+    is_done(&caller.end_of(other));
+    // Asked for again, it is judged by what is protected now.
+    is_done(&fixture.undo(&id));
+    assert!(!fixture.path("files/a").exists());
+}
+
 /// Files with much to write, so that a kill hits each part of the work.
 pub(super) fn many(fixture: &PlanFixture, dir: &str, round: usize) -> Vec<u8> {
     let text = |at: usize| format!("round {round} file {at}\n").repeat(200);

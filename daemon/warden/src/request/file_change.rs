@@ -191,6 +191,16 @@ impl Undo {
         Ok(entries.collect())
     }
 
+    /// Fails if other paths or accounts are protected now than [`Undo::page`] judges by.
+    pub fn check_protected(&self, live: &Protected) -> Result<(), Refusal> {
+        if *self.protected == *live {
+            return Ok(());
+        }
+        let text = "what no undo may change is not the same any more as when it was asked for: an approver, or a home or group \
+                    of one, is new or gone";
+        Err(Refusal::new(Code::ApprovalVoid, text).next("ask again"))
+    }
+
     /// Returns where it changes something. Reads the journal, too.
     pub fn extent(&self) -> Extent {
         extent(&self.directory, &self.id)

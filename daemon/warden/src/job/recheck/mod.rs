@@ -90,7 +90,8 @@ pub enum Condition {
     /// No name is new whose content is not bound.
     Loose,
     Effects,
-    /// Its plan changes nothing that is protected now.
+    /// Its plan changes nothing that is protected now. The child judges an undo, by what was protected when it was asked for,
+    /// so that must be the same now.
     Unprotected,
     /// No interrupted commit has to be recovered first, and no commit undone that nobody confirmed. The last approval is not
     /// used up either while another one runs.
@@ -387,10 +388,13 @@ fn meets(cx: &RequestCx<'_>, condition: Condition, job: &mut Check<'_>) -> Resul
 }
 
 fn is_unprotected(cx: &RequestCx<'_>, job: &Check<'_>) -> Result<(), Refusal> {
-    match job.draft().call().file_change() {
-        Some(Ok(bundle)) => file_change::recheck(bundle, &cx.policies.live.protected),
-        Some(Err(_)) | None => Ok(()),
+    let (draft, protected) = (job.draft(), &cx.policies.live.protected);
+    if let Some(Ok(bundle)) = draft.call().file_change() {
+        return file_change::recheck(bundle, protected);
     }
+    let is_own = job.plan().map(Plan::basis).is_some_and(Basis::is_of_daemon);
+    let undo = draft.bound.undo.as_ref().filter(|_| !is_own);
+    undo.map_or(Ok(()), |undo| undo.check_protected(protected))
 }
 
 fn same_policy(cx: &RequestCx<'_>, job: &Check<'_>) -> Result<(), Refusal> {

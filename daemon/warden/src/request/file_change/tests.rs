@@ -504,3 +504,33 @@ fn undo_with_contents_takes_nothing_of_approvers() {
         assert_eq!(judged.is_err(), is_refused, "{judged:?}");
     }
 }
+
+#[test]
+fn undo_holds_while_the_same_is_protected() {
+    let undo = Undo {
+        directory: "/nonexistent".into(),
+        id: "ab".repeat(16),
+        allowed: Vec::new(),
+        protected: Rc::default(),
+        with_contents: false,
+    };
+    assert_eq!(undo.check_protected(&Protected::default()), Ok(()));
+    let path = PlanPath::new("/home/boss").unwrap();
+    for other in [
+        Protected {
+            paths: vec![path].into(),
+            ..Protected::default()
+        },
+        Protected {
+            gids: [900].into(),
+            ..Protected::default()
+        },
+        Protected {
+            has_unknown_homes: true,
+            ..Protected::default()
+        },
+    ] {
+        let refusal = undo.check_protected(&other).unwrap_err();
+        assert_eq!(refusal.code, Code::ApprovalVoid, "{refusal:?}");
+    }
+}
