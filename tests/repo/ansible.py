@@ -339,6 +339,40 @@ class Agent(Case):
         self.assertEqual(MODULES["remit_agent"].read_key(*self.started(expires=None, state="absent")), ("t k", None))
 
 
+class CollectorRole(unittest.TestCase):
+    """The role collector: what an earlier run has written and not applied is applied."""
+
+    TASKS = COLLECTION.parent / "roles/collector/tasks"
+
+    @unittest.skipIf(jinja2 is None, "no jinja2")
+    def test_the_service_starts_again_for_what_changed_now_or_was_not_applied_before(self):
+        environment = jinja2.Environment()
+        environment.tests["changed"] = lambda result: result.get("changed", False)
+        text = (self.TASKS / "configuration.yml").read_text()
+        changed = environment.compile_expression(re.search(r"remit_collector_changed: >-\s+{{(.*?)}}", text, re.S)[1])
+        for unapplied, settings, key, expect in [
+            (False, False, None, False),
+            (False, False, False, False),
+            (False, True, False, True),
+            (False, False, True, True),
+            (True, False, False, True),
+            (True, False, None, True),
+        ]:
+            results = dict(remit_collector_unapplied=dict(stat=dict(exists=unapplied)), remit_collector_settings=dict(changed=settings))
+            if key is not None:
+                results["remit_collector_key_copy"] = dict(changed=key)
+            self.assertIs(changed(**results), expect, (unapplied, settings, key))
+
+    def test_the_mark_is_made_before_the_first_file_and_removed_after_the_last_start(self):
+        mark = re.search(r'path: "(.*){{ remit_collector_side }}"', (self.TASKS / "mark.yml").read_text())[1]
+        for file, side in [("host.yml", "upload"), ("main.yml", "remote")]:
+            tasks = re.split(r"^- name: ", (self.TASKS / file).read_text(), flags=re.M)[1:]
+            order = [next(at for at, task in enumerate(tasks) if word in task) for word in ("mark.yml", "certificates.yml", "configuration.yml")]
+            self.assertEqual(order, sorted(order), file)
+            self.assertIn("remit_collector_side: %s\n" % side, tasks[order[0]])
+            self.assertIn("path: %s%s\n    state: absent\n" % (mark, side), tasks[-1])
+
+
 class Role(unittest.TestCase):
     """The role install."""
 
