@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import stat
 import subprocess
 import sys
@@ -125,7 +126,7 @@ class Case(unittest.TestCase):
 
 def says(answer, then="true"):
     """Returns a line of sh that prints an answer."""
-    return "echo '%s'; %s" % (json.dumps(answer), then)
+    return "echo %s; %s" % (shlex.quote(json.dumps(answer)), then)
 
 
 RIGHT = says(dict(loads=True, findings=[]))
@@ -270,6 +271,20 @@ class Job(Case):
         result = self.change()
         self.assertEqual((True, JOB["job_id"]), (result["failed"], result.get("job_id")))
         self.assertIn("lost the connection to remitd; 'remit job 3f0c-9a5e' shows the job", result["msg"])
+
+    def test_a_job_that_ran_when_remitd_died_may_have_changed_something(self):
+        daemon = COLLECTION.parents[2] / "daemon/warden/src"
+        recovery = (daemon / "state_dir/recovery.rs").read_text()
+        causes = re.findall(r'"(.*)"', recovery[recovery.index("fn cut_off("):recovery.index("let cause = match")])
+        self.assertEqual([True] * 3 + [False] * 3, ["never ran" in cause for cause in causes])
+        causes.append(re.search(r'"(.*never ran)"', (daemon / "event_loop/shutdown.rs").read_text())[1])
+        cases = [(cause, code, 0, code is None and "never ran" not in cause) for cause in causes for code in (None, "approval_void")]
+        for cause, code, runtime_ms, may_have_changed in cases + [("remitd was stopped", None, 1, None)]:
+            job = dict(JOB, state="interrupted", cause=cause, started_ms=1, runtime_ms=runtime_ms, **({"code": code} if code else {}))
+            self.remit(change=says(job))
+            result = self.change()
+            expect = (True, bool(may_have_changed), not may_have_changed)
+            self.assertEqual(expect, (result["failed"], result["changed"], result["repeated"]), (cause, code))
 
     def test_a_value_that_begins_with_a_hyphen_is_in_one_word_with_its_option(self):
         self.remit(change=says(dict(JOB, started_ms=2**60)))

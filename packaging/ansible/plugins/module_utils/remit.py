@@ -18,6 +18,8 @@ PENDING = "awaiting_approval"
 OPEN = (PENDING, "queued", "running")
 # States of a job whose program was started, whatever it did then.
 STARTED = ("exited", "signalled", "timed_out", "oom_killed", "output_limit")
+# What the cause of a job says that was not started because remitd ended.
+NEVER_RAN = "it never ran"
 
 # Options of the modules that start a job.
 JOB_OPTIONS = dict(
@@ -240,7 +242,21 @@ def short_id(job):
 
 def was_started(job):
     """Returns whether the program of a job that has ended was started. A job that was withdrawn has no time then."""
-    return job["state"] in STARTED or job.get("runtime_ms", 0) > 0
+    return job["state"] in STARTED or job.get("runtime_ms", 0) > 0 or is_end_unknown(job)
+
+
+def ended_before(job, began_ms):
+    """Returns whether a job is known to have ended before this time."""
+    if job["state"] == PENDING or is_end_unknown(job):
+        return False
+    return job.get("started_ms", began_ms) + job.get("runtime_ms", 0) < began_ms
+
+
+def is_end_unknown(job):
+    """Returns whether a job ran when remitd died: then it has no time. One that was not started has none either, and says so."""
+    if job["state"] != "interrupted" or job.get("runtime_ms", 0) > 0:
+        return False
+    return "code" not in job and NEVER_RAN not in job.get("cause", "")
 
 
 def end_problem(job):

@@ -16,6 +16,7 @@ description:
   - If the policy asks for an approval, another person decides on the host, with C(remit show) and C(remit approve).
     The module waits for that up to O(timeout) seconds, and then for the end of the job.
   - It is changed if the job ran in this run of the task, also if it failed then.
+  - A job that ran when remitd died may have changed something, and when it ended is not known. It is changed in each run of the task.
   - A request that is denied, expired, void or refused fails the task. So does one that is still pending after O(timeout).
     The message names the request and the line that approves it.
   - The same O(request_id) is the same request. A task that is repeated runs nothing again and returns the result of the first run.
@@ -127,7 +128,9 @@ truncated:
   type: bool
   sample: false
 repeated:
-  description: True if the job had ended before this task began, because O(request_id) was used before.
+  description:
+    - True if the job had ended before this task began, because O(request_id) was used before.
+    - False for one that ran when remitd died, whose end is not known.
   returned: when a job was started
   type: bool
   sample: false
@@ -165,6 +168,7 @@ from ansible_collections.remit.remit.plugins.module_utils.remit import (
     PENDING,
     Remit,
     end_problem,
+    ended_before,
     job_result,
     job_words,
     was_started,
@@ -209,7 +213,7 @@ def main():
     job = remit.start("change", options + job_words(module), params["stdin"])
     job = remit.wait(job, params["timeout"])
     job = remit.whole_output(job)
-    repeated = job["state"] != PENDING and job.get("started_ms", began_ms) + job.get("runtime_ms", 0) < began_ms
+    repeated = ended_before(job, began_ms)
     # A program that failed may have changed something before.
     changed = was_started(job) and not repeated
     problem = end_problem(job)
