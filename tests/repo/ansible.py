@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import textwrap
 import types
 import unittest
 from unittest import mock
@@ -421,6 +422,58 @@ class Role(unittest.TestCase):
         ]:
             item = dict(absent, state="absent")
             self.assertIs(holds(item=item, remit_agents=others + [item]), expect, (absent, others))
+
+
+class People(Case):
+    """The scripts of the role install that take rights from people."""
+
+    TEXT = (COLLECTION.parent / "roles/install/tasks/people.yml").read_text()
+
+    def run_script(self, task, *words, **programs):
+        """Runs the script of a task with stand-ins for programs. Returns its status and what it printed."""
+        text = self.TEXT[self.TEXT.index("- name: " + task):]
+        script = textwrap.dedent(re.search(r"^ +- \|\n((?: {8}.*\n)+)", text, re.M)[1])
+        for name, line in programs.items():
+            (self.dir / name).write_text("#!/bin/sh\n%s\n" % line)
+            (self.dir / name).chmod(0o755)
+        environment = dict(os.environ, PATH="%s:%s" % (self.dir, os.environ["PATH"]), HOME=str(self.dir))
+        ended = subprocess.run(["sh", "-ceu", script, "sh", *words], capture_output=True, text=True, env=environment, check=False)
+        return ended.returncode, ended.stdout
+
+    def test_groups_are_taken_from_their_members(self):
+        for getent, has, groups, is_check, status, taken in [
+            ("exit 0", "ann remit-admin systemd-journal", "remit-admin systemd-journal", "False", 0, ["remit-admin", "systemd-journal"]),
+            ("exit 0", "ann remit-admins remit", "remit-admin systemd-journal", "False", 0, []),
+            ("exit 0", "ann remit", "remit", "True", 0, []),
+            ("exit 2", "", "remit", "False", 0, []),
+            # Accounts that cannot be read are no accounts that are absent.
+            ("exit 1", "", "remit", "False", 1, []),
+        ]:
+            self.log.write_text("")
+            gpasswd = 'printf "%%s\\n" "$3" >>%s' % self.log
+            found, said = self.run_script("Take groups", "ann", groups, is_check, getent=getent, id="echo " + has, gpasswd=gpasswd)
+            self.assertEqual((status, taken), (found, self.log.read_text().split()), has)
+            self.assertEqual("taken" in said, bool(taken) or is_check == "True", has)
+
+    def test_a_key_is_removed_whatever_its_options_and_comment_are(self):
+        keys = self.dir / ".ssh/authorized_keys"
+        keys.parent.mkdir()
+        for before, is_check, after in [
+            ("t OLD ann\nt NEW ann\n", "False", "t NEW ann\n"),
+            ('restrict,from="::1" t OLD ann@laptop\n', "False", ""),
+            ("t OLD ann\n", "True", "t OLD ann\n"),
+            ("t NEW ann\n", "False", "t NEW ann\n"),
+            (None, "False", None),
+        ]:
+            keys.unlink(missing_ok=True)
+            if before is not None:
+                keys.write_text(before)
+            found, said = self.run_script("Remove the keys", "ann", "t OLD", is_check, getent="exit 0", runuser='shift 3; exec "$@"')
+            self.assertEqual((0, after), (found, keys.read_text() if keys.exists() else None))
+            self.assertEqual("removed" in said, "OLD" in (before or ""))
+            self.assertEqual([keys] if before is not None else [], list(keys.parent.iterdir()))
+        keys.mkdir()
+        self.assertNotEqual(0, self.run_script("Remove the keys", "ann", "t OLD", "False")[0], "what cannot be read is no absent key")
 
 
 class Examples(unittest.TestCase):
