@@ -169,6 +169,18 @@ class Policy(Case):
         self.assertEqual(["a.toml", "c.toml"], sorted(path.name for path in self.files.iterdir()))
         self.assertEqual(["policy.d"], [path.name for path in self.config.iterdir()])
 
+    def test_check_mode_also_looks_for_ways_to_root(self):
+        way = "policy: warning: agent bot reaches root"
+        self.remit(policy_check=says(dict(loads=True, findings=[dict(severity="warning", shown=way)])), status=IN_FORCE, policy_reload=IN_FORCE)
+        before = self.state()
+        result = self.policy(_check_mode=True)
+        self.assertEqual((False, True, [way]), (result["failed"], result["changed"], result["warnings"]))
+        self.assertEqual(before, self.state())
+        self.assertEqual(["--prove"], self.log.read_text().split()[5:])
+        self.log.write_text("")
+        self.policy()
+        self.assertNotIn("--prove", self.log.read_text().split())
+
     def test_a_program_that_is_gone_before_the_load(self):
         self.remit(policy_check=RIGHT, status=says(dict(policy="old"), 'rm "$0"'))
         before = self.state()

@@ -47,7 +47,8 @@ attributes:
     description: The key is read, and the host is compared with what would be done.
     details:
       - A line of the key that somebody removed from the file of keys, or changed, is written again. Check mode does not see that.
-    support: full
+      - C(remit enroll) refuses an account that must be no agent, such as root or a member of remit-admin. Check mode does not see that.
+    support: partial
   diff_mode:
     description: The account, its group, keys and their ends are shown.
     support: full

@@ -46,7 +46,8 @@ attributes:
     description: The new policy is checked, and the differences are returned.
     details:
       - Check mode does not see that the daemon has another policy in force than the files say.
-    support: full
+      - It warns of each way to root that the policy opens, as C(remit policy check --prove). The daemon refuses a policy that opens a new one.
+    support: partial
   diff_mode:
     description: The differences of the files are returned.
     support: full
@@ -226,7 +227,9 @@ def check(module, remit, changes):
                     os.unlink(path)
                 if change.after is not None:
                     os.rename(written(copy, change.after, change.like), path)
-            answer = remit.expect(["policy", "check", "--config", copy])
+            # The daemon itself looks for ways to root when it loads the files.
+            prove = ["--prove"] if module.check_mode else []
+            answer = remit.expect(["policy", "check", "--config", copy] + prove)
     except OSError as failed:
         module.fail_json(msg="cannot check the policy: '%s': %s" % (failed.filename, failed.strerror))
     # Only the files of the copy have another path.
