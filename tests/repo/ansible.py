@@ -436,21 +436,45 @@ class Role(unittest.TestCase):
             self.assertIs(holds(item=item, remit_agents=others + [item]), expect, (absent, others))
 
 
-class People(Case):
-    """The scripts of the role install that take rights from people."""
+class Scripts(Case):
+    """The scripts of the role install."""
 
-    TEXT = (COLLECTION.parent / "roles/install/tasks/people.yml").read_text()
-
-    def run_script(self, task, *words, **programs):
+    def run_script(self, file, task, *words, **programs):
         """Runs the script of a task with stand-ins for programs. Returns its status and what it printed."""
-        text = self.TEXT[self.TEXT.index("- name: " + task):]
-        script = textwrap.dedent(re.search(r"^ +- \|\n((?: {8}.*\n)+)", text, re.M)[1])
+        text = (COLLECTION.parent / "roles/install/tasks" / file).read_text()
+        text = text[text.index("- name: " + task):]
+        lines = re.search(r"^( +)- \|\n((?:\1 .*\n)+)", text, re.M)[2]
         for name, line in programs.items():
-            (self.dir / name).write_text("#!/bin/sh\n%s\n" % line)
-            (self.dir / name).chmod(0o755)
+            path = self.dir / name.replace("_", "-")
+            path.write_text("#!/bin/sh\n%s\n" % line)
+            path.chmod(0o755)
         environment = dict(os.environ, PATH="%s:%s" % (self.dir, os.environ["PATH"]), HOME=str(self.dir))
-        ended = subprocess.run(["sh", "-ceu", script, "sh", *words], capture_output=True, text=True, env=environment, check=False)
+        command = ["sh", "-ceu", textwrap.dedent(lines), "sh", *words]
+        ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         return ended.returncode, ended.stdout
+
+    def test_another_build_of_the_installed_version_is_installed(self):
+        packed, known = self.dir / "md5sums", self.dir / "known"
+        packed.write_text("1  a\n2  b\n")
+        made = subprocess.run(["tar", "-C", self.dir, "-c", "./md5sums"], capture_output=True, check=True).stdout
+        (self.dir / "control.tar").write_bytes(made)
+        for installed, is_check, expect in [
+            ("1  a\n2  b\n", "False", (0, "", "")),
+            ("1  a\n3  b\n", "False", (0, "installed\n", "--force-confdef --force-confold -i x.deb\n")),
+            ("1  a\n3  b\n", "True", (0, "installed\n", "")),
+            (None, "True", (0, "installed\n", "")),
+        ]:
+            known.unlink(missing_ok=True)
+            self.log.write_text("")
+            if installed is not None:
+                known.write_text(installed)
+            result = self.run_script(
+                "package.yml", "Install the .deb if", "x.deb", is_check,
+                dpkg_deb='case $1 in -f) echo remit;; *) cat "%s/control.tar";; esac' % self.dir,
+                dpkg_query='[ "$2" = remit ] && [ -e %s ] && echo %s' % (known, known),
+                dpkg='echo "$@" >>%s' % self.log,
+            )
+            self.assertEqual(expect, (*result, self.log.read_text()), (installed, is_check))
 
     def test_groups_are_taken_from_their_members(self):
         for getent, has, groups, is_check, status, taken in [
@@ -463,7 +487,7 @@ class People(Case):
         ]:
             self.log.write_text("")
             gpasswd = 'printf "%%s\\n" "$3" >>%s' % self.log
-            found, said = self.run_script("Take groups", "ann", groups, is_check, getent=getent, id="echo " + has, gpasswd=gpasswd)
+            found, said = self.run_script("people.yml", "Take groups", "ann", groups, is_check, getent=getent, id="echo " + has, gpasswd=gpasswd)
             self.assertEqual((status, taken), (found, self.log.read_text().split()), has)
             self.assertEqual("taken" in said, bool(taken) or is_check == "True", has)
 
@@ -480,12 +504,12 @@ class People(Case):
             keys.unlink(missing_ok=True)
             if before is not None:
                 keys.write_text(before)
-            found, said = self.run_script("Remove the keys", "ann", "t OLD", is_check, getent="exit 0", runuser='shift 3; exec "$@"')
+            found, said = self.run_script("people.yml", "Remove the keys", "ann", "t OLD", is_check, getent="exit 0", runuser='shift 3; exec "$@"')
             self.assertEqual((0, after), (found, keys.read_text() if keys.exists() else None))
             self.assertEqual("removed" in said, "OLD" in (before or ""))
             self.assertEqual([keys] if before is not None else [], list(keys.parent.iterdir()))
         keys.mkdir()
-        self.assertNotEqual(0, self.run_script("Remove the keys", "ann", "t OLD", "False")[0], "what cannot be read is no absent key")
+        self.assertNotEqual(0, self.run_script("people.yml", "Remove the keys", "ann", "t OLD", "False")[0], "what cannot be read is no absent key")
 
 
 class Examples(unittest.TestCase):
