@@ -362,6 +362,27 @@ class Agent(Case):
                 MODULES["remit_agent"].predicted(module, remit, before)
             self.assertIn(expect, ended.exception.result["msg"])
 
+    def test_a_time_with_an_offset_is_passed_on_in_utc(self):
+        for expires, expect in [
+            # What Ansible makes of an unquoted 2030-12-31T08:00:00Z.
+            ("2030-12-31T08:00:00+00:00", "2030-12-31T08:00:00Z"),
+            ("2030-12-31 08:00:00+00:00", "2030-12-31T08:00:00Z"),
+            ("2030-12-31T08:00:00.500000+02:00", "2030-12-31T06:00:00Z"),
+            ("2030-12-31T23:30-01:00", "2031-01-01T00:30:00Z"),
+            ("2030-13-31T08:00+00:00", "2030-13-31T08:00+00:00"),
+            ("2030-12-31T08:00Z", "2030-12-31T08:00Z"),
+            ("2030-12-31", "2030-12-31"),
+            ("never", "never"),
+        ]:
+            self.assertEqual(["--expires=" + expect], MODULES["remit_agent"].end_of(dict(expires=expires)))
+
+    def test_a_usage_error_is_said_as_one(self):
+        said = "error: invalid value 'x' for '--expires <TIME>':\n  not a duration\n\nFor more information, try '--help'.\n"
+        self.remit(enroll="printf %%s %s >&2; exit 64" % shlex.quote(said))
+        with self.assertRaises(Ended) as ended:
+            MODULES["remit_agent"].read_key(*self.started(expires="x", state="present"))
+        self.assertEqual("remit refused: invalid value 'x' for '--expires <TIME>': not a duration", ended.exception.result["msg"])
+
     def test_a_key_is_read_without_the_group_of_the_configuration(self):
         self.remit(**{"--group=remit": says(dict(line='restrict,command="x" t k')), "enroll": UNAVAILABLE})
         self.assertEqual(MODULES["remit_agent"].read_key(*self.started(expires=None, state="absent")), ("t k", None))

@@ -13,6 +13,8 @@ import time
 
 from ansible.module_utils.common.text.converters import to_bytes, to_text
 
+# Exit status of remit for arguments that it does not take. It prints no JSON then.
+USAGE = 64
 # States of a job from which it can still go on.
 PENDING = "awaiting_approval"
 OPEN = (PENDING, "queued", "running")
@@ -63,6 +65,9 @@ class Remit:
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
+            if status == USAGE:
+                said = readable(err).split("\n\n")[0]
+                self.fail("remit refused: %s" % " ".join(said.split()).replace("error: ", "", 1), rc=status)
             self.fail("cannot read the answer of '%s': %s" % (" ".join([self.program] + words[:2]), _first(err, out)), rc=status)
         return status, answer
 

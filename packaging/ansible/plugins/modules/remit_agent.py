@@ -87,6 +87,7 @@ client:
 """
 
 import calendar
+import datetime
 import grp
 import json
 import os
@@ -100,6 +101,7 @@ from ansible_collections.remit.remit.plugins.module_utils.remit import Remit
 
 RECORDS = "/var/lib/remit/enrolled"
 DURATION = re.compile(r"([0-9]+[a-z]+)+")
+WITH_OFFSET = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{6})?)?[+-][0-9]{2}:[0-9]{2}")
 # The daemon's own rule is stricter. This one keeps a name from being a path or an option.
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -157,7 +159,17 @@ def shown(state):
 
 def end_of(params):
     """Returns the option of enroll about the end of the key."""
-    return ["--expires=" + params["expires"]] if params["expires"] is not None else []
+    return ["--expires=" + in_utc(params["expires"])] if params["expires"] is not None else []
+
+
+def in_utc(text):
+    """Returns a time with an offset in the form with Z, which remit takes; another text as it is. YAML makes an offset of a Z."""
+    if not WITH_OFFSET.fullmatch(text):
+        return text
+    try:
+        return datetime.datetime.fromisoformat(text).astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except ValueError:
+        return text
 
 
 def read_key(module, remit):
