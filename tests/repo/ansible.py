@@ -260,6 +260,20 @@ class Policy(Case):
         self.assertEqual((False, True), (result["failed"], result["changed"]))
         self.assertIn("which the daemon does not read: Input/output error", result["warnings"][0])
 
+    def test_what_a_killed_run_left_is_removed(self):
+        self.remit(policy_check=RIGHT, status=IN_FORCE, policy_reload=IN_FORCE)
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        kept = [".policy-old-a.toml-%d" % os.getppid(), ".policy-new-%d-x1" % os.getppid(), ".policy-mine", "remit.toml"]
+        for name in kept + [".policy-old-a.toml-%d" % gone.pid, ".policy-old-b-1.toml-%d" % gone.pid, ".policy-new-%d-x1" % gone.pid]:
+            (self.config / name).write_text("")
+        for name in ("a.toml", "c.toml"):
+            (self.files / name).write_text("new\n")
+        (self.files / "b.toml").unlink()
+        result = self.policy()
+        self.assertEqual((False, False, []), (result["failed"], result["changed"], result["warnings"]))
+        self.assertEqual(sorted(kept + ["policy.d"]), sorted(path.name for path in self.config.iterdir()))
+
     def test_no_space_for_the_copy(self):
         self.remit(policy_check=RIGHT)
         with mock.patch("os.mkdir", side_effect=OSError(28, "No space left on device", "/run/x")):

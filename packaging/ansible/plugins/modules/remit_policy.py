@@ -100,6 +100,8 @@ from ansible.module_utils.common.text.converters import to_bytes
 from ansible_collections.remit.remit.plugins.module_utils.remit import Remit, readable
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.toml")
+# A file beside the policy, with the pid of the run that made it.
+BESIDE = re.compile(r"\.policy-(?:old-.+-([0-9]+)|new-([0-9]+)-.+)")
 
 
 class Change:
@@ -175,7 +177,7 @@ class Change:
 
 def written(directory, content, like):
     """Returns the path of a new file with these bytes, with mode and owner of the old one; without one, all can read it."""
-    handle, path = tempfile.mkstemp(dir=directory, prefix=".policy-")
+    handle, path = tempfile.mkstemp(dir=directory, prefix=".policy-new-%d-" % os.getpid())
     try:
         with os.fdopen(handle, "wb") as opened:
             opened.write(content)
@@ -270,11 +272,20 @@ def install(module, remit, changes, before):
     try:
         for change in changes:
             change.clean()
+        clean_after_others(module.params["config"])
     except OSError as failed:
         module.warn("cannot remove '%s', which the daemon does not read: %s" % (failed.filename, failed.strerror))
     if error:
         module.warn("the daemon does not run, and loads the policy when it starts: %s" % error.get("message"))
     return answer
+
+
+def clean_after_others(directory):
+    """Removes what runs left that were killed."""
+    for name in sorted(os.listdir(directory)):
+        made = BESIDE.fullmatch(name)
+        if made and not os.path.exists("/proc/%s" % (made[1] or made[2])):
+            os.unlink(os.path.join(directory, name))
 
 
 def replace(changes):
