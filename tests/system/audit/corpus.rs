@@ -331,7 +331,7 @@ fn end_record_has_cause_and_user() {
         (argv(&["true"]), "exited", "exited with status 0"),
         (script("exit 3"), "exited", "exited with status 3"),
         (script("kill -SEGV $$"), "signalled", "SIGSEGV"),
-        (late, "timed_out", "after 1 s (max_runtime_s)"),
+        (late, "timed_out", "after 1 s (limit of this call)"),
         (
             argv(&["no-such-program"]),
             "not_started",

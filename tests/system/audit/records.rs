@@ -49,7 +49,7 @@ fn intent_and_end_share_short_id() {
         "exited with status 0: true",
         "exited with status 0: true",
         "did not start: there is no program 'no-such-program' in the PATH of jobs: no-such-program",
-        "ended after 1 s (max_runtime_s): sleep 60",
+        "ended after 1 s (limit of this call): sleep 60",
     ];
     let (intents, ends) = (daemon.records("intent"), daemon.records("end"));
     assert_eq!((intents.len(), ends.len()), (4, 4));

@@ -30,7 +30,7 @@ enum RuntimeSource {
 impl RuntimeSource {
     fn in_words(&self) -> String {
         match self {
-            Self::Caller => "max_runtime_s".to_owned(),
+            Self::Caller => "limit of this call".to_owned(),
             Self::Command(name) => format!("limit of command '{name}'"),
             Self::Profile(name) => format!("limit of profile '{name}'"),
             Self::Default => "limits.runtime_s of remit.toml".to_owned(),
@@ -164,13 +164,13 @@ mod tests {
         };
         let default = "300 s (limits.runtime_s of remit.toml)";
         check(None, "read", None, default);
-        check(None, "read", Some(300), "300 s (max_runtime_s)");
+        check(None, "read", Some(300), "300 s (limit of this call)");
         let most = "3600 s (limits.max_runtime_s of remit.toml)";
         check(None, "read", Some(3600), most);
         let of_command = "30 s (limit of command 'a.own')";
         check(Some("a.own"), "", None, of_command);
         check(Some("a.own"), "", Some(30), of_command);
-        check(Some("a.own"), "", Some(29), "29 s (max_runtime_s)");
+        check(Some("a.own"), "", Some(29), "29 s (limit of this call)");
         let refused = "a time limit of 31 s was asked for, but it must be 1 s to 30 s (limit of command 'a.own')";
         check(Some("a.own"), "", Some(31), refused);
         let of_profile = "20 s (limit of profile 'short')";
@@ -185,7 +185,7 @@ mod tests {
         check(None, "long", Some(u32::MAX), &refused);
         // A limit above `limits.max_runtime_s` is not reported as the cause.
         check(Some("a.long"), "", None, most);
-        check(None, "long", Some(60), "60 s (max_runtime_s)");
+        check(None, "long", Some(60), "60 s (limit of this call)");
     }
     #[test]
     fn runtime_that_the_caller_chose_has_a_usual_one() {
