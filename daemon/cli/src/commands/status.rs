@@ -104,16 +104,21 @@ fn show(status: &Status) -> String {
 
 /// Summarizes the lines below: what keeps remit from running commands, or from working as configured.
 pub fn health(status: &Status) -> String {
+    let refused = match status.refused.as_slice() {
+        [] => String::new(),
+        [line] => {
+            let profile = line.split(": ").next().unwrap_or_default();
+            format!("nothing runs in profile '{profile}'")
+        }
+        lines => format!("nothing runs in {} profiles", lines.len()),
+    };
     let problems = [
         (status.locked.is_some(), "locked, so nothing runs"),
         (
             status.audit_error.is_some(),
             "the audit log fails, so nothing runs",
         ),
-        (
-            !status.refused.is_empty(),
-            "a sandbox layer does not hold: remit doctor",
-        ),
+        (!refused.is_empty(), refused.as_str()),
         (
             status.policy_error.is_some(),
             "the policy files have errors; the old policy is in force",

@@ -96,8 +96,8 @@ mod admin {
             lines,
             [
                 "remitd 9.9 on Linux 6.1.0",
-                "health locked, so nothing runs; the audit log fails, so nothing runs; a sandbox layer does not hold: \
-                 remit doctor; the policy files have errors; the old policy is in force; \
+                "health locked, so nothing runs; the audit log fails, so nothing runs; nothing runs in profile \
+                 'read'; the policy files have errors; the old policy is in force; \
                  a commit that nobody confirmed is not undone",
                 "up for 4 h 2 min",
                 "policy sha256:ab",

@@ -78,7 +78,7 @@ fn gauges(status: &Status) -> Vec<MetricFamily> {
         ),
         gauge(
             "remit_profiles_refused",
-            "Profiles in which nothing runs, because a sandbox layer does not hold.",
+            "Profiles in which nothing runs, because a sandbox layer does not hold or this machine cannot provide them.",
             count(status.refused.len()),
         ),
         gauge(
