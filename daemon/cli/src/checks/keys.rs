@@ -73,7 +73,14 @@ pub fn judge(
             command_fault(role, &command).map(|why| format!("{shown_location}: {why}"))
         }
     };
-    found.extend(fault.map(|why| Check::failure(&name, why, &fix)));
+    let command_fix = match sshd.get("forcecommand") {
+        None => fix.clone(),
+        Some(_) => format!(
+            "set 'ForceCommand {}' in a 'Match User {user}' block of sshd_config: it replaces command=",
+            role.command()
+        ),
+    };
+    found.extend(fault.map(|why| Check::failure(&name, why, command_fix)));
     let is_left = |right: &&str| {
         // An approver types the digest at a terminal.
         let needs = role == Role::Approver && *right == "pty";
@@ -294,29 +301,50 @@ mod tests {
                      or: remit enroll agent KEYFILE";
         let approver = "put restrict,pty,command=\"/usr/bin/remit approver-shell\" before the key in line 3, \
                         or remove the line and: remit enroll-approver agent KEYFILE";
-        for (role, options, expect) in [
-            (Role::Agent, "restrict", agent),
-            (Role::Agent, "restrict,command=\"/bin/sh\"", agent),
+        let own = |role: Role| role.options();
+        let forces = |command| {
+            format!(
+                "set 'ForceCommand {command}' in a 'Match User agent' block of sshd_config: it replaces command="
+            )
+        };
+        for (role, options, sshd, expect) in [
+            (Role::Agent, "restrict", "", agent),
+            (Role::Agent, "restrict,command=\"/bin/sh\"", "", agent),
             (
                 Role::Agent,
                 "restrict,pty,command=\"/usr/bin/mcp-shim\"",
+                "",
                 agent,
             ),
-            (Role::Agent, "command=\"/usr/bin/mcp-shim\"", agent),
-            (Role::Approver, "restrict", approver),
-            (Role::Approver, "restrict,command=\"/bin/sh\"", approver),
+            (Role::Agent, "command=\"/usr/bin/mcp-shim\"", "", agent),
+            (
+                Role::Agent,
+                &own(Role::Agent),
+                "forcecommand /bin/sh",
+                &forces("/usr/bin/mcp-shim"),
+            ),
+            (Role::Approver, "restrict", "", approver),
+            (Role::Approver, "restrict,command=\"/bin/sh\"", "", approver),
             (
                 Role::Approver,
                 "command=\"/usr/bin/remit approver-shell\"",
+                "",
                 approver,
             ),
             (
                 Role::Approver,
+                &own(Role::Approver),
+                "forcecommand /bin/sh",
+                &forces("/usr/bin/remit approver-shell"),
+            ),
+            (
+                Role::Approver,
                 "restrict,command=\"/usr/bin/remit approver-shell\",expiry-time=\"20200101\"",
+                "",
                 "remove line 3, or: remit enroll-approver agent KEYFILE --expires TIME",
             ),
         ] {
-            let [check] = &judged(role, options, "")[..] else {
+            let [check] = &judged(role, options, sshd)[..] else {
                 panic!("{options}");
             };
             let (Verdict::Warning(finding) | Verdict::Failure(finding)) = &check.verdict else {
