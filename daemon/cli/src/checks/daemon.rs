@@ -13,9 +13,11 @@ use remit_wire::client::{self, ClientError};
 
 use super::kernel::{self, Machine};
 use super::report::{Check, Part};
+use crate::client::activation;
 
 /// Longest wait for the daemon's self-test. That of copies has a minute.
 const DEADLINE: Duration = Duration::from_secs(90);
+const DAEMON: &str = "daemon";
 const NO_ANSWER: &str = "the daemon did not answer";
 const OTHER_ANSWER: &str = "the daemon answered another question";
 
@@ -26,7 +28,12 @@ pub struct DaemonAnswer {
     pub status: Result<Box<Status>, String>,
 }
 
+/// Does not start a stopped daemon.
 pub fn ask(runtime: &Runtime) -> DaemonAnswer {
+    if activation::would_start(runtime) {
+        let why = "remitd is stopped, so no sandbox layer was tested";
+        return unanswered(Check::failure(DAEMON, why, "systemctl start remitd"));
+    }
     let socket = runtime.admin_socket();
     let (tell, answered) = mpsc::channel();
     // A daemon that hangs must not block the other checks. The thread ends with the process.
@@ -38,22 +45,8 @@ pub fn ask(runtime: &Runtime) -> DaemonAnswer {
         };
         tell.send((doctor, status))
     });
-    let failure = |why: String, fix: &str| {
-        let layers = Part {
-            title: TITLE,
-            checks: vec![Check::failure("daemon", why, fix)],
-        };
-        let kernel = Part {
-            title: kernel::TITLE,
-            checks: vec![Check::skipped("all", NO_ANSWER)],
-        };
-        DaemonAnswer {
-            checkup: None,
-            parts: [layers, kernel],
-            status: Err(NO_ANSWER.to_owned()),
-        }
-    };
     let restart = "systemctl restart remitd; if it fails: journalctl -u remitd -n 20";
+    let failure = |why: String| unanswered(Check::failure(DAEMON, why, restart));
     match answered.recv_timeout(DEADLINE) {
         Ok((Ok(AdminReply::Doctor(checkup)), status)) => {
             let parts = [part(&checkup), kernel::part(&checkup, &Machine::read())];
@@ -63,15 +56,34 @@ pub fn ask(runtime: &Runtime) -> DaemonAnswer {
                 status,
             }
         }
-        Ok((Ok(_), _)) => failure(OTHER_ANSWER.into(), restart),
-        Ok((Err(error @ ClientError::NotAllowed { .. }), _)) => {
-            failure(error.to_string(), "sudo remit doctor")
+        Ok((Ok(_), _)) => failure(OTHER_ANSWER.into()),
+        Ok((Err(ClientError::NotAllowed { socket }), _)) => {
+            let why = format!(
+                "you may not connect to '{}': sudo remit doctor",
+                socket.display()
+            );
+            unanswered(Check::skipped(DAEMON, why))
         }
-        Ok((Err(error), _)) => failure(error.to_string(), restart),
-        Err(_) => failure(
-            format!("the daemon did not answer within {} s", DEADLINE.as_secs()),
-            restart,
-        ),
+        Ok((Err(error), _)) => failure(error.to_string()),
+        Err(_) => failure(format!(
+            "the daemon did not answer within {} s",
+            DEADLINE.as_secs()
+        )),
+    }
+}
+
+fn unanswered(why: Check) -> DaemonAnswer {
+    let part = |title, check| Part {
+        title,
+        checks: vec![check],
+    };
+    DaemonAnswer {
+        checkup: None,
+        parts: [
+            part(TITLE, why),
+            part(kernel::TITLE, Check::skipped("all", NO_ANSWER)),
+        ],
+        status: Err(NO_ANSWER.to_owned()),
     }
 }
 

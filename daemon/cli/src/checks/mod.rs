@@ -46,7 +46,6 @@ pub use screen::{paint, text};
 pub fn examine(runtime: &Runtime) -> Report {
     let asked = SystemTime::now().duration_since(UNIX_EPOCH);
     let asked = asked.unwrap_or_default();
-    // This is first because the connection starts a socket-activated daemon.
     let DaemonAnswer {
         checkup,
         parts: [layers, kernel],

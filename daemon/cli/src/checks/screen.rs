@@ -102,7 +102,7 @@ pub fn text(report: &Report, all: bool) -> String {
             }
         }
     }
-    lines + "\n" + &summary(report.counts(), all)
+    lines + "\n" + &summary(report, all)
 }
 
 fn label_of_part(part: &Part) -> &'static str {
@@ -201,11 +201,15 @@ fn skipped(counts: Counts) -> String {
 }
 
 const GOOD: &str = "remit works here";
+/// The caller may not ask the daemon.
+const UNTESTED: &str = "the sandbox was not tested here";
 const BAD: &str = "remit has problems here";
 
-fn summary(counts: Counts, all: bool) -> String {
-    let verdict = match counts.failures {
-        0 => GOOD,
+fn summary(report: &Report, all: bool) -> String {
+    let counts = report.counts();
+    let verdict = match (counts.failures, &report.checkup) {
+        (0, Some(_)) => GOOD,
+        (0, None) => UNTESTED,
         _ => BAD,
     };
     let failures = units::count(counts.failures as u64, "failure");
@@ -282,6 +286,24 @@ mod tests {
                       install it\n\nFAILURE  sockets: there is no '/c'\n    fix: start it\n\n";
         let shown = text(&report, false);
         assert!(shown.contains(expect), "{shown}");
+    }
+
+    #[test]
+    fn remit_works_only_if_the_daemon_tested_its_sandbox() {
+        let last = |checks, checkup| {
+            let title = daemon::TITLE;
+            let parts = vec![Part { title, checks }];
+            let shown = text(&Report { parts, checkup }, true);
+            shown.lines().last().unwrap_or_default().to_owned()
+        };
+        let good = || Some(daemon::tests::checkup());
+        let expect = "the sandbox was not tested here: 0 failures, 0 warnings, 1 skipped (1 check)";
+        assert_eq!(
+            last(vec![Check::skipped("daemon", "not root")], None),
+            expect
+        );
+        assert!(last(vec![Check::ok("a", "")], good()).starts_with(GOOD));
+        assert!(last(vec![Check::failure("a", "", "")], good()).starts_with(BAD));
     }
 
     #[test]
