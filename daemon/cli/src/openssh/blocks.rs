@@ -25,8 +25,8 @@ pub struct Block {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Blocks {
     pub all: Vec<Block>,
-    /// True if any block exists; otherwise sshd treats all users alike.
-    pub any: bool,
+    /// Criteria by the user, of each block.
+    by_user: Vec<(String, String)>,
     pub unread: Vec<String>,
 }
 
@@ -49,6 +49,15 @@ impl Block {
             }
         }
         Some(met)
+    }
+
+    /// Returns true if no connection fails its criteria, so that the usual answer of sshd includes it.
+    pub fn is_met_by_all(&self) -> bool {
+        let mut criteria = self.criteria.iter();
+        criteria.all(|(key, patterns)| match key.as_str() {
+            "user" | "group" | "all" => true,
+            key => pattern::fits_all(Connection::kind(key), patterns),
+        })
     }
 
     pub fn meeting(&self, base: &Connection) -> Option<Connection> {
@@ -81,6 +90,17 @@ impl Block {
 }
 
 impl Blocks {
+    /// Returns which criteria the user meets: sshd has the same settings for users with the same answer. `None`: not known.
+    pub fn met_by(&self, user: &str) -> Option<Vec<bool>> {
+        let met = |(key, patterns): &(String, String)| match key.as_str() {
+            "user" => Some(pattern::fits(PatternKind::Name, patterns, user)),
+            // Groups are sshd's to look up.
+            _ => None,
+        };
+        let met = self.by_user.iter().map(met).collect();
+        self.unread.is_empty().then_some(met)?
+    }
+
     /// Reads the default configuration files. A running sshd may use others if its command line names them.
     pub fn read() -> Self {
         let mut found = Self::default();
@@ -110,7 +130,10 @@ impl Blocks {
                 let own = criteria_of(rest);
                 // A block in an included file is nested in the block that includes it.
                 criteria = [outer, own.as_slice()].concat();
-                self.any = true;
+                let is_by_user = |(key, _): &&(String, String)| {
+                    ["user", "group", "invalid-user"].contains(&key.as_str())
+                };
+                self.by_user.extend(own.iter().filter(is_by_user).cloned());
                 let block = Block {
                     location: format!("'{}':{}", path.display(), number + 1),
                     text: rest.join(" "),
@@ -192,11 +215,13 @@ fn glob(path: &Path) -> Vec<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+    use crate::openssh::effective::Answers;
 
-    fn read(text: &str) -> Blocks {
-        let dir = std::env::temp_dir().join(format!("remit-blocks-{}", std::process::id()));
+    pub fn read(text: &str) -> Blocks {
+        let dir = std::env::temp_dir().join("remit-blocks-XXXXXX");
+        let dir = nix::unistd::mkdtemp(&dir).unwrap();
         fs::create_dir_all(dir.join("more.d")).unwrap();
         let inner = "Match LocalPort 2222\n  PasswordAuthentication yes\n";
         fs::write(dir.join("more.d/1.conf"), inner).unwrap();
@@ -218,7 +243,7 @@ mod tests {
                     Match Address *,!192.0.2.0/24\n\
                     Match all\n  PermitTTY no\nMatch Version OpenSSH_9*\n";
         let blocks = read(text);
-        assert!(blocks.any && blocks.unread.is_empty(), "{blocks:?}");
+        assert!(blocks.unread.is_empty(), "{blocks:?}");
         let locations: Vec<&str> = blocks
             .all
             .iter()
@@ -253,6 +278,38 @@ mod tests {
         let inner = &blocks.all[2];
         let meeting = inner.meeting(&base).unwrap();
         assert_eq!(inner.is_met_by(&meeting), Some(true));
+    }
+
+    #[test]
+    fn block_that_every_connection_meets_gives_no_way() {
+        for (criteria, expect) in [
+            ("Address *", 0),
+            ("User agent Address 0.0.0.0/0,::/0", 0),
+            ("Address * LocalPort 22", 1),
+            ("Address *,!10.0.0.0/8", 1),
+            ("Version *", 1),
+        ] {
+            let answers = Answers::of(read(&format!("Match {criteria}\n")));
+            assert_eq!(answers.ways("agent").len(), expect, "{criteria}");
+        }
+    }
+
+    #[test]
+    fn users_are_alike_if_they_meet_the_same_criteria() {
+        let by_one = "Match User agent,!bob Address 10.*\nMatch User b* LocalPort 22\n";
+        for (text, user, expect) in [
+            ("Port 22\n", "agent", Some(vec![])),
+            ("Match Address 10.*\n", "agent", Some(vec![])),
+            (by_one, "agent", Some(vec![true, false])),
+            (by_one, "bob", Some(vec![false, true])),
+            (by_one, "ann", Some(vec![false, false])),
+            ("Match User agent Group remit\n", "agent", None),
+            ("Match invalid-user\n", "agent", None),
+            ("Include DIR\n", "agent", Some(vec![])),
+            ("Include DIR/sshd_config\n", "agent", None),
+        ] {
+            assert_eq!(read(text).met_by(user), expect, "{text} {user}");
+        }
     }
 
     #[test]

@@ -120,6 +120,8 @@ fn expand(pattern: &str, user: &str, uid: u32, home: &Path) -> String {
 pub struct Answers {
     blocks: Blocks,
     known: RefCell<BTreeMap<(String, Connection), EffectiveResult>>,
+    /// By the criteria of blocks that they meet.
+    first_of_alike: RefCell<BTreeMap<Vec<bool>, String>>,
 }
 
 type EffectiveResult = Result<Rc<Effective>, Rc<EffectiveError>>;
@@ -142,6 +144,7 @@ impl Answers {
         Self {
             blocks,
             known: RefCell::default(),
+            first_of_alike: RefCell::default(),
         }
     }
 
@@ -160,22 +163,38 @@ impl Answers {
         answer
     }
 
-    /// Returns the settings for another user. Without any Match block they equal those of `like`, which saves a query.
+    /// Returns the settings for another user: those of a user for whom sshd has the same, which saves a query.
     pub fn of_other(
         &self,
-        like: &str,
+        asked: &str,
         user: &str,
         connection: &Connection,
     ) -> Option<Rc<Effective>> {
-        let sure = self.blocks.any || !self.blocks.unread.is_empty();
-        self.ask(if sure { user } else { like }, connection).ok()
+        match self.ask(&self.same_as(asked, user), connection) {
+            Err(error) if matches!(*error, EffectiveError::Name(_)) => self.ask(user, connection),
+            answer => answer,
+        }
+        .ok()
+    }
+
+    /// Returns the first user for whom sshd has the same settings: `asked`, if it is one.
+    fn same_as(&self, asked: &str, user: &str) -> String {
+        let mut first = self.first_of_alike.borrow_mut();
+        for one in [asked, user] {
+            if let Some(met) = self.blocks.met_by(one) {
+                first.entry(met).or_insert_with(|| one.to_owned());
+            }
+        }
+        let met = self.blocks.met_by(user);
+        let same = met.and_then(|met| first.get(&met));
+        same.map_or_else(|| user.to_owned(), String::clone)
     }
 
     /// Returns connections that sshd may treat differently from [`Connection::default`]. Each block that can apply to
     /// `user` gives one: it matches if the default does not, and the other way round.
     pub fn ways(&self, user: &str) -> Vec<Way<'_>> {
         let base = Connection::default();
-        let about = |block: &&Block| block.may_be_about(user);
+        let about = |block: &&Block| block.may_be_about(user) && !block.is_met_by_all();
         let way = |block| {
             let meets = Block::is_met_by(block, &base) != Some(true);
             let connection = match meets {
@@ -195,6 +214,7 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::openssh::blocks::tests::read;
 
     #[test]
     fn settings_are_found_by_keyword() {
@@ -237,6 +257,19 @@ mod tests {
         let default = Effective::default();
         let files = default.authorized_keys_files("a", 1, Path::new("/h"));
         assert_eq!(files.len(), 2);
+    }
+
+    #[test]
+    fn users_that_sshd_treats_alike_are_asked_about_once() {
+        let alike = |blocks: &str| {
+            let answers = Answers::of(read(blocks));
+            ["bob", "ann", "agent"].map(|user| answers.same_as("agent", user))
+        };
+        assert_eq!(alike(""), ["agent"; 3]);
+        assert_eq!(alike("Match Address 10.*\n"), ["agent"; 3]);
+        let by_user = "Match User agent Address 10.*\n";
+        assert_eq!(alike(by_user), ["bob", "bob", "agent"]);
+        assert_eq!(alike("Match Group remit\n"), ["bob", "ann", "agent"]);
     }
 
     #[test]

@@ -60,6 +60,21 @@ fn is_in(addr: IpAddr, net: IpAddr, bits: u32) -> bool {
     }
 }
 
+/// Returns true if every connection has a value that the list is known to match.
+pub fn fits_all(kind: PatternKind, list: &str) -> bool {
+    let has = |is_it: &dyn Fn(&str) -> bool| list.split(',').any(is_it);
+    let has_all = |is_v4| {
+        has(&|one| network(one).is_some_and(|(net, bits)| bits == 0 && net.is_ipv4() == is_v4))
+    };
+    let is_any = match kind {
+        PatternKind::Address => has(&|one| one == "*") || has_all(true) && has_all(false),
+        PatternKind::Host | PatternKind::Number => has(&|one| one == "*"),
+        // A connection may have no routing domain.
+        PatternKind::Name => false,
+    };
+    is_any && !has(&|one| one.starts_with('!'))
+}
+
 pub fn samples(kind: PatternKind, list: &str) -> impl Iterator<Item = String> {
     let patterns = list.split(',').filter(|pattern| !pattern.starts_with('!'));
     patterns
@@ -218,6 +233,28 @@ mod tests {
         }
         let many = "*a".repeat(200);
         assert!(!matches(&many, &"a".repeat(199)) && matches(&many, &"a".repeat(200)));
+    }
+
+    #[test]
+    fn lists_that_every_connection_fits() {
+        use PatternKind::{Address, Host, Name, Number};
+        for (kind, list, expect) in [
+            (Address, "*", true),
+            (Address, "10.0.0.0/8,*", true),
+            (Address, "0.0.0.0/0,::/0", true),
+            (Address, "0.0.0.0/0", false),
+            (Address, "::/0,10.*", false),
+            (Address, "*,!10.0.0.0/8", false),
+            (Address, "192.168.*", false),
+            (Host, "*", true),
+            (Host, "*.example.org", false),
+            (Host, "*,!bad", false),
+            (Number, "*", true),
+            (Number, "22", false),
+            (Name, "*", false),
+        ] {
+            assert_eq!(fits_all(kind, list), expect, "{kind:?} {list}");
+        }
     }
 
     #[test]
