@@ -9,7 +9,7 @@ use std::{io, iter};
 use nix::unistd::Group;
 use remit_common::names::Runtime;
 
-use super::agents::{self, AccountDatabase, AccountFacts, Password};
+use super::agents::{self, AccountDatabase, AccountFacts};
 use super::approvers::{self, EnrolledKeys};
 use super::file_facts::FileFacts;
 use super::keys::{self, KeyLocation, Now};
@@ -129,8 +129,7 @@ fn refusals(account: &AccountFacts, sshd: &Answers) -> Vec<Check> {
 }
 
 fn ends(account: &AccountFacts, sshd: &Answers) -> Vec<Check> {
-    let is_locked = account.password == Password::Locked;
-    login::ends(&account.name, &account.aging, is_locked, sshd)
+    login::ends(&account.name, &account.aging, &account.password, sshd)
 }
 
 /// Checks the keys that an approver has for remit, for each kind of connection.

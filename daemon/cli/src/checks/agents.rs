@@ -40,6 +40,9 @@ impl AccountFacts {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Password {
+    /// No password fits: `*`.
+    None,
+    /// `!`, alone or before a hash: sshd without PAM refuses keys too.
     Locked,
     Empty,
     Set,
@@ -231,8 +234,9 @@ fn field<'a>(text: &'a str, user: &str) -> Option<&'a str> {
 fn by_hash(hash: &str) -> Password {
     match hash {
         "" => Password::Empty,
-        // No hash starts with these (crypt(5)): 'usermod -L' adds one, and accounts without a password have one.
-        hash if hash.starts_with(['!', '*']) => Password::Locked,
+        // No hash starts with these (crypt(5)): 'usermod -L' adds '!', and accounts without a password have one.
+        hash if hash.starts_with('!') => Password::Locked,
+        hash if hash.starts_with('*') => Password::None,
         _ => Password::Set,
     }
 }
@@ -313,7 +317,7 @@ pub fn password_check(account: &AccountFacts, by_ssh: Option<bool>) -> Check {
     let user = &account.name;
     let fix = format!("usermod -p '*' {user}");
     match (&account.password, by_ssh) {
-        (Password::Locked, _) => Check::ok(name, "none"),
+        (Password::None | Password::Locked, _) => Check::ok(name, "none"),
         (Password::Empty, _) => {
             let why = format!(
                 "'{user}' has an empty password: anybody can log in as '{user}', without mcp-shim"
@@ -461,7 +465,7 @@ pub mod tests {
     fn passwords_are_what_the_second_field_says() {
         let shadow = "a:*:1::\nb:!:1::\nc:!$y$x:1::\nd:$y$x:1::\ne::1::\nf:!!:1\n";
         let cases = [
-            ("a", Some(Password::Locked)),
+            ("a", Some(Password::None)),
             ("b", Some(Password::Locked)),
             ("c", Some(Password::Locked)),
             ("d", Some(Password::Set)),
@@ -489,6 +493,7 @@ pub mod tests {
             }
         };
         let cases = [
+            (Password::None, Some(true), "ok"),
             (Password::Locked, Some(true), "ok"),
             (Password::Empty, Some(false), "failure"),
             (Password::Set, Some(true), "warning"),

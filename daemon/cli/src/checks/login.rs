@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use remit_openssh::matches;
 
+use super::agents::Password;
 use super::report::Check;
 use crate::openssh::effective::{Answers, Effective};
 use crate::openssh::pattern::Connection;
@@ -39,19 +40,34 @@ impl Aging {
     }
 }
 
-/// Warns of an end of the account or of its password. `is_locked`: it has no password that somebody could change in time.
-pub fn ends(user: &str, aging: &Aging, is_locked: bool, sshd: &Answers) -> Vec<Check> {
+/// Warns of an account that is locked, and of an end of it or of its password.
+pub fn ends(user: &str, aging: &Aging, password: &Password, sshd: &Answers) -> Vec<Check> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let today = now.map_or(0, |now| {
         i64::try_from(now.as_secs()).unwrap_or(i64::MAX) / DAY
     });
-    let usual = sshd.ask(user, &Connection::default());
-    let password = match usual.is_ok_and(|usual| !is_password_checked(&usual)) {
-        true => None,
-        false => password_end(user, aging, is_locked, today),
-    };
+    let usual = sshd.ask(user, &Connection::default()).ok();
+    let of_password = password_fault((user, password), aging, usual.as_deref(), today);
     let account = account_end(user, aging, today);
-    account.into_iter().chain(password).collect()
+    account.into_iter().chain(of_password).collect()
+}
+
+fn password_fault(
+    (user, password): (&str, &Password),
+    aging: &Aging,
+    sshd: Option<&Effective>,
+    today: i64,
+) -> Option<Check> {
+    if sshd.is_none_or(is_password_checked) {
+        // A password that is not set cannot be changed in time.
+        let is_unset = matches!(password, Password::Locked | Password::None);
+        return password_end(user, aging, is_unset, today);
+    }
+    (*password == Password::Locked).then(|| {
+        let why =
+            format!("the account '{user}' is locked, and UsePAM is not 'yes': sshd lets no key in");
+        warning(user, why, format!("usermod -p '*' {user}"))
+    })
 }
 
 /// For a key only PAM looks at the password. sshd itself looks at the end of the account.
@@ -74,7 +90,7 @@ fn account_end(user: &str, aging: &Aging, today: i64) -> Option<Check> {
     Some(warning(user, why, format!("chage -E -1 {user}")))
 }
 
-fn password_end(user: &str, aging: &Aging, is_locked: bool, today: i64) -> Option<Check> {
+fn password_end(user: &str, aging: &Aging, is_unset: bool, today: i64) -> Option<Check> {
     let age = aging.most.filter(|most| *most < NEVER);
     match (aging.changed, age) {
         (Some(0), _) => Some(warning(
@@ -85,7 +101,7 @@ fn password_end(user: &str, aging: &Aging, is_locked: bool, today: i64) -> Optio
         (Some(changed), Some(most)) => {
             let last = changed.saturating_add(most);
             let is_over = last < today;
-            if !is_over && !is_locked {
+            if !is_over && !is_unset {
                 return None;
             }
             let when = if is_over { "expired" } else { "expires" };
@@ -109,8 +125,8 @@ fn date(day: i64) -> String {
     time.split(' ').next().unwrap_or_default().to_owned()
 }
 
-/// Warns of settings by which sshd refuses the keys of a member of these groups over each kind of connection. Another check
-/// reports settings that are not known.
+/// Warns of settings by which sshd refuses the keys of a member of these groups over each known kind of connection. Another
+/// check reports settings that are not known.
 pub fn refusals(user: &str, groups: &[&str], sshd: &Answers) -> Vec<Check> {
     if !sshd.unread().is_empty() {
         return Vec::new();
@@ -124,17 +140,17 @@ pub fn refusals(user: &str, groups: &[&str], sshd: &Answers) -> Vec<Check> {
     )
 }
 
-/// Returns the refusals by the first of these settings, if all of them are known and refuse.
+/// Returns the refusals by the first of these settings, if each that is known refuses.
 fn refusals_by_all(
     user: &str,
     groups: &[&str],
     all: impl Iterator<Item = Option<Rc<Effective>>>,
 ) -> Vec<Check> {
-    let refusals = |sshd: Option<Rc<Effective>>| {
-        let found = refusals_by(user, groups, sshd?.as_ref());
+    let refusals = |sshd: Rc<Effective>| {
+        let found = refusals_by(user, groups, &sshd);
         (!found.is_empty()).then_some(found)
     };
-    let each: Option<Vec<Vec<Check>>> = all.map(refusals).collect();
+    let each: Option<Vec<Vec<Check>>> = all.flatten().map(refusals).collect();
     each.into_iter().flatten().next().unwrap_or_default()
 }
 
@@ -275,7 +291,25 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_kept_out_if_each_kind_of_connection_is_known_to_refuse_it() {
+    fn lock_of_the_account_counts_without_pam_alone() {
+        for (password, sshd, expect) in [
+            (Password::Locked, Some("usepam no"), true),
+            (Password::Locked, Some(""), true),
+            (Password::Locked, Some("usepam yes"), false),
+            (Password::Locked, None, false),
+            (Password::None, Some("usepam no"), false),
+            (Password::Set, Some("usepam no"), false),
+            (Password::NotLocal, Some("usepam no"), false),
+        ] {
+            let settings = sshd.map(Effective::parse);
+            let account = ("agent", &password);
+            let found = password_fault(account, &Aging::default(), settings.as_ref(), 20_000);
+            assert_eq!(found.is_some(), expect, "{password:?} {sshd:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_kept_out_if_each_known_kind_of_connection_refuses_it() {
         let (no, none, yes) = (Some("allowusers bob"), Some("allowusers none"), Some(""));
         for (all, expect) in [
             (&[no][..], 1),
@@ -283,8 +317,10 @@ mod tests {
             (&[yes], 0),
             (&[no, yes], 0),
             (&[yes, no], 0),
-            (&[no, None], 0),
-            (&[None, no], 0),
+            (&[no, None], 1),
+            (&[None, no], 1),
+            (&[None, yes, no], 0),
+            (&[None], 0),
         ] {
             let all = all
                 .iter()
