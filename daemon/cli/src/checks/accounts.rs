@@ -15,7 +15,9 @@ use super::file_facts::FileFacts;
 use super::keys::{self, KeyLocation, Now};
 use super::report::{AccountChecks, Check, Finding, Verdict, or_ok};
 use super::ssh::{self, SshdSettings};
-use super::{files, keys_in_other_accounts, login, privilege_escalation, started, writable_paths};
+use super::{
+    enrolled, files, keys_in_other_accounts, login, privilege_escalation, started, writable_paths,
+};
 use crate::enrollment::{self, Role};
 use crate::openssh::effective::{Answers, Effective};
 use crate::openssh::pattern::Connection;
@@ -28,6 +30,7 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> AccountChecks {
         return AccountChecks::unknown(failure, why);
     };
     let admins = group_of(&runtime.admin_socket(), "remit-admin");
+    let sockets = [Some(clients), admins];
     let sshd = Answers::read();
     let accounts = AccountDatabase::read();
     let found = accounts.as_ref().map_err(ToString::to_string);
@@ -35,17 +38,17 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> AccountChecks {
         let enrolled =
             enrollment::enrolled(Path::new(enrollment::STATE)).map_err(|e| e.to_string())?;
         let is_agent = |account: &AccountFacts| {
-            ssh::settings(account, &sshd).is_some_and(|sshd| ssh::starts_shim(account, &sshd))
+            let settings = ssh::settings(account, &sshd);
+            settings.map_or(Ok(false), |sshd| ssh::starts_shim(account, &sshd))
         };
         let approving = |account: &AccountFacts| {
             let settings = ssh::settings(account, &sshd);
             settings.map_or_else(BTreeSet::new, |sshd| approvers::own_keys(account, &sshd))
         };
-        let groups = [Some(clients), admins];
-        let found = accounts.find(groups, &enrolled, is_agent, approving);
-        Ok((accounts, found.map_err(|e| e.to_string())?))
+        let found = accounts.find(sockets, &enrolled, is_agent, approving);
+        Ok((accounts, enrolled, found.map_err(|e| e.to_string())?))
     });
-    let (accounts, found) = match found {
+    let (accounts, records, found) = match found {
         Ok(found) => found,
         Err(error) => {
             let why = format!("cannot find out who is an agent: {error}");
@@ -59,8 +62,9 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> AccountChecks {
     };
     let guarded = files::guarded(own, runtime);
     let mut checks = agents::members(&found);
-    checks.extend(found.records.iter().cloned());
-    let mut by_ssh = Vec::new();
+    checks.extend(found.faults.iter().cloned());
+    let (groups, mut by_ssh) = enrolled::checks(&found, &records, sockets, &sshd);
+    checks.extend(groups);
     let now = ssh::now();
     for account in &found.agents {
         let (own, ssh) = account_checks(account, accounts, &sshd, admins, &now);
@@ -237,7 +241,8 @@ pub fn checks_of_new_approver(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>
     let mut checks = Vec::new();
     if let Some(account) = accounts.account(user)? {
         let settings = ssh::settings(&account, &sshd);
-        if settings.is_some_and(|settings| ssh::starts_shim(&account, &settings)) {
+        // Keys that cannot be read are a failure of the checks below.
+        if settings.is_some_and(|settings| ssh::starts_shim(&account, &settings) == Ok(true)) {
             checks.push(Check::failure(
                 format!("{user}: keys"),
                 format!("a key of '{user}' starts mcp-shim: who asks for changes cannot be who approves them"),

@@ -59,7 +59,8 @@ pub struct Found {
     pub admins: Vec<String>,
     /// Number of accounts beyond the bound, not checked.
     pub more: usize,
-    pub records: Vec<Check>,
+    /// Faults of records, and members of which it is not known what they are.
+    pub faults: Vec<Check>,
 }
 
 #[derive(Debug)]
@@ -106,7 +107,7 @@ impl AccountDatabase {
         &self,
         [clients, admins]: [Option<u32>; 2],
         enrolled: &[EnrolledAccount],
-        is_agent: impl Fn(&AccountFacts) -> bool,
+        is_agent: impl Fn(&AccountFacts) -> Result<bool, String>,
         approving: impl Fn(&AccountFacts) -> BTreeSet<Vec<u8>>,
     ) -> io::Result<Found> {
         let mut found = Found {
@@ -115,7 +116,7 @@ impl AccountDatabase {
             people: Vec::new(),
             admins: Vec::new(),
             more: 0,
-            records: Vec::new(),
+            faults: Vec::new(),
         };
         for record in enrolled {
             match self.account(&record.name)? {
@@ -126,15 +127,19 @@ impl AccountDatabase {
                     }
                 }
                 other => found
-                    .records
+                    .faults
                     .push(lost_account_check(record, other.is_some())),
             }
         }
         let mut known: BTreeSet<String> = found.agents.iter().map(|one| one.name.clone()).collect();
         for account in self.members(clients, &known, &mut found.more)? {
             match is_agent(&account) {
-                true => found.agents.push(account),
-                false => found.people.push(account.name),
+                Ok(true) => found.agents.push(account),
+                Ok(false) => found.people.push(account.name),
+                Err(why) => {
+                    found.faults.push(unknown_keys_check(&account.name, &why));
+                    found.people.push(account.name);
+                }
             }
         }
         let others = found.approvers.iter().map(|(account, _)| account);
@@ -180,6 +185,16 @@ impl AccountDatabase {
         let accounts = members.iter().take(MOST).map(|name| self.account(name));
         accounts.filter_map(Result::transpose).collect()
     }
+}
+
+fn unknown_keys_check(user: &str, why: &str) -> Check {
+    Check::warning(
+        "people",
+        format!(
+            "the keys of '{user}' cannot be read, so whether it is an agent is not known: {why}"
+        ),
+        format!("keep its keys in a regular file, or remove '{user}' from the group of remit.sock"),
+    )
 }
 
 fn lost_account_check(record: &EnrolledAccount, another: bool) -> Check {
@@ -395,21 +410,35 @@ pub mod tests {
         };
         let key = BTreeSet::from([vec![1]]);
         // The groups of root, if a key starts mcp-shim, if one approves, and the lists that root is in.
+        let (yes, no, unknown) = (Ok(true), Ok(false), Err("a link".to_owned()));
         let cases = [
-            ([Some(0), None], true, true, ["root", "", "", ""]),
-            ([Some(0), None], false, true, ["", "", "root", ""]),
-            ([None, Some(0)], false, true, ["", "root", "", ""]),
-            ([None, Some(0)], true, false, ["", "", "", "root"]),
-            ([Some(0), Some(0)], true, true, ["root", "", "", ""]),
-            ([Some(0), Some(0)], false, false, ["", "", "root", "root"]),
-            ([None, None], true, true, ["", "", "", ""]),
+            ([Some(0), None], &yes, true, ["root", "", "", ""]),
+            ([Some(0), None], &no, true, ["", "", "root", ""]),
+            ([Some(0), None], &unknown, true, ["", "", "root", ""]),
+            ([None, Some(0)], &no, true, ["", "root", "", ""]),
+            ([None, Some(0)], &yes, false, ["", "", "", "root"]),
+            ([Some(0), Some(0)], &yes, true, ["root", "", "", ""]),
+            ([Some(0), Some(0)], &no, false, ["", "", "root", "root"]),
+            ([None, None], &yes, true, ["", "", "", ""]),
         ];
         for (groups, is_agent, is_approver, expect) in cases {
             let approving = |_: &AccountFacts| match is_approver {
                 true => key.clone(),
                 false => BTreeSet::new(),
             };
-            let found = accounts.find(groups, &[], |_| is_agent, approving).unwrap();
+            let found = accounts.find(groups, &[], |_| is_agent.clone(), approving);
+            let found = found.unwrap();
+            let has_unknown = is_agent.is_err() && groups[0].is_some();
+            let mut faults = found.faults.iter().map(|check| &check.verdict);
+            let names_root = |verdict: &Verdict| match verdict {
+                Verdict::Warning(finding) => finding.why.contains("'root'"),
+                _ => false,
+            };
+            assert_eq!(
+                faults.any(names_root),
+                has_unknown,
+                "{groups:?} {is_agent:?}"
+            );
             for (_, keys) in &found.approvers {
                 assert!(matches!(keys, EnrolledKeys::Only(only) if *only == key));
             }
@@ -428,7 +457,7 @@ pub mod tests {
                 only_root(&found.people),
                 only_root(&found.admins),
             ];
-            assert_eq!(is, expect, "{groups:?} {is_agent} {is_approver}");
+            assert_eq!(is, expect, "{groups:?} {is_agent:?} {is_approver}");
         }
     }
 

@@ -6,6 +6,7 @@ mod agents;
 mod approvers;
 mod configuration;
 mod daemon;
+mod enrolled;
 pub(crate) mod file_facts;
 mod files;
 mod journal;

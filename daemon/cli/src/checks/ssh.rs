@@ -60,23 +60,28 @@ pub fn settings(account: &AccountFacts, sshd: &Answers) -> Option<SshdSettings> 
     }
 }
 
-/// Returns true if a key of the account starts mcp-shim: then it is an agent's. An unreadable file counts as true.
-pub fn starts_shim(account: &AccountFacts, settings: &SshdSettings) -> bool {
+/// Returns true if a key of the account starts mcp-shim: then it is an agent's. The error is why that is not known.
+pub fn starts_shim(account: &AccountFacts, settings: &SshdSettings) -> Result<bool, String> {
     let sshd = &settings.effective;
-    let files = sshd.authorized_keys_files(&account.name, account.uid, &account.home);
-    files.iter().any(|file| match file_facts::read_bytes(file) {
-        Ok(None) => false,
-        Err(_) => true,
-        Ok(Some(bytes)) => lines(&bytes).any(|(_, line)| match line {
-            KeyLine::AuthorizedKey(key) => {
-                let own = key.options.command().map(<[u8]>::to_vec);
-                let commands = [own, keys::forced(&key, sshd)];
-                let mut commands = commands.into_iter().flatten();
-                commands.any(|command| String::from_utf8_lossy(&command).contains("mcp-shim"))
-            }
-            KeyLine::Blank | KeyLine::Unread(_) => false,
-        }),
-    })
+    let is_shim = |line: KeyLine<'_>| match line {
+        KeyLine::AuthorizedKey(key) => {
+            let own = key.options.command().map(<[u8]>::to_vec);
+            let commands = [own, keys::forced(&key, sshd)];
+            let mut commands = commands.into_iter().flatten();
+            commands.any(|command| String::from_utf8_lossy(&command).contains("mcp-shim"))
+        }
+        KeyLine::Blank | KeyLine::Unread(_) => false,
+    };
+    let mut unread = None;
+    for file in sshd.authorized_keys_files(&account.name, account.uid, &account.home) {
+        match file_facts::read_bytes(&file) {
+            Ok(None) => {}
+            Ok(Some(bytes)) if lines(&bytes).any(|(_, line)| is_shim(line)) => return Ok(true),
+            Ok(Some(_)) => {}
+            Err(error) => unread = Some(format!("'{}': {error}", file.display())),
+        }
+    }
+    unread.map_or(Ok(false), Err)
 }
 
 /// An sshd that systemd starts for each connection has no privilege separation directory between connections.
@@ -426,6 +431,38 @@ mod tests {
         );
         assert!(gone[0].contains("which is not a program"), "{gone:?}");
         assert!(link[0].contains("its keys are unknown"), "{link:?}");
+    }
+
+    #[test]
+    fn agent_made_by_hand_is_known_by_its_keys_if_they_can_be_read() {
+        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-shim-XXXXXX")).unwrap();
+        let shim = format!("restrict,command=\"/usr/bin/mcp-shim\" {KEY}\n");
+        fs::write(dir.join("shim"), shim).unwrap();
+        fs::write(dir.join("own"), format!("{KEY}\n")).unwrap();
+        symlink("shim", dir.join("link")).unwrap();
+        let account = AccountFacts {
+            home: dir.clone(),
+            ..agent(&[])
+        };
+        let found = [
+            "own",
+            "missing",
+            "shim own",
+            "link",
+            "link own",
+            "link shim",
+        ]
+        .map(|files| {
+            let settings = SshdSettings {
+                answered: true,
+                effective: Effective::parse(&format!("authorizedkeysfile {files}")),
+                problem: None,
+            };
+            starts_shim(&account, &settings).ok()
+        });
+        fs::remove_dir_all(&dir).unwrap();
+        let expect = [Some(false), Some(false), Some(true), None, None, Some(true)];
+        assert_eq!(found, expect);
     }
 
     #[test]
