@@ -211,6 +211,29 @@ fn directory_that_a_list_hides_keeps_it() {
     );
 }
 
+/// A list for what is new in a directory is none of what was in it before.
+#[test]
+fn directories_of_the_mask_have_the_lists_of_the_machine_alone() {
+    let tree = trees(1);
+    tree.file("0/other/key", 0o600, 0, "SECRET\n");
+    let above = File::open(tree.0.join("0")).unwrap();
+    sys::set_xattr(&above, c"system.posix_acl_default", &list_of(33, 7, 5)).unwrap();
+    settle();
+    let at = tree.at();
+    let read = "import os; print([os.listxattr(name) for name in (\".\", \"other\", \"private\")])";
+    let ran = sh(&format!(
+        "cd {at}/0 && /usr/bin/python3 -c '{read}' && stat -c %a . other private"
+    ));
+    let expect = "[['system.posix_acl_default'], [], []]\n755\n755\n700\n";
+    assert_eq!(ran.out, expect, "{ran:?}");
+    assert_eq!(
+        changes(&format!("cd {at}/0 && touch other/new private/mine")),
+        format!(
+            "new file of 0 {at}/0/other/new 0:0 644\nnew file of 0 {at}/0/private/mine 0:0 644\nscratch 0\n"
+        )
+    );
+}
+
 #[test]
 fn new_names_are_planned() {
     let tree = trees(1);

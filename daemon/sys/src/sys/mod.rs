@@ -35,8 +35,13 @@ mod files {
         if directory_owner == 0 || directory_owner == owner {
             return Ok(());
         }
+        remove_lists(made)
+    }
+
+    /// Removes all access lists.
+    pub fn remove_lists(of: impl AsFd) -> io::Result<()> {
         ACCESS_LISTS.iter().try_for_each(|list| {
-            remove_xattr(&made, list).or_else(|error| match error.raw_os_error() {
+            remove_xattr(&of, list).or_else(|error| match error.raw_os_error() {
                 Some(libc::ENODATA | libc::EOPNOTSUPP) => Ok(()),
                 _ => Err(error),
             })

@@ -135,6 +135,7 @@ impl Mask<'_> {
         if !all.iter().all(known) {
             return Ok(false);
         }
+        sys::remove_lists(made)?;
         for list in all.iter().filter(|name| is_list(name)) {
             sys::set_xattr(made, list, &sys::xattr(&host, list)?)?;
         }
@@ -174,6 +175,8 @@ impl Mask<'_> {
 /// Gives a directory of ours owner, mode and attributes of the machine's. What its file system says is mapped already.
 pub(super) fn copy_properties(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
     let mut owner = owner(&sys::stat_of(from.as_fd())?);
+    // Those that it has from the directory above.
+    sys::remove_lists(to)?;
     // With an access list that is not copied, the group's bits would be the group's own.
     if copy_attributes(from, to).is_err() {
         owner.mode &= 0o7707;
