@@ -522,7 +522,7 @@ class Scripts(Case):
         ]:
             self.log.write_text("")
             gpasswd = 'printf "%%s\\n" "$3" >>%s' % self.log
-            found, said = self.run_script("people.yml", "Take groups", "ann", groups, is_check, getent=getent, id="echo " + has, gpasswd=gpasswd)
+            found, said = self.run_script("people.yml", "Take the groups", "ann", groups, is_check, getent=getent, id="echo " + has, gpasswd=gpasswd)
             self.assertEqual((status, taken), (found, self.log.read_text().split()), has)
             self.assertEqual("taken" in said, bool(taken) or is_check == "True", has)
 

@@ -129,7 +129,7 @@ truncated:
   sample: false
 repeated:
   description:
-    - True if the job had ended before this task began, because O(request_id) was used before.
+    - True if the job ended before this task began, because O(request_id) was used before.
     - False for one that ran when remitd died, whose end is not known.
   returned: when a job was started
   type: bool
