@@ -8,7 +8,7 @@ use remit_common::text;
 use serde::Serialize;
 
 use super::tls::Tls;
-use super::{Deadline, PAGE, connect, no_answer, read_until, server, shown};
+use super::{Deadline, connect, first_lines, no_answer, read_until, server, shown};
 use crate::text::{lines, print};
 
 const HEAD: usize = 32 << 10;
@@ -312,15 +312,6 @@ pub fn status_page(page: Page<'_>) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns as many whole lines as are shown.
-fn first_lines(body: &[u8]) -> &[u8] {
-    let Some(page) = body.get(..PAGE).filter(|page| page.len() < body.len()) else {
-        return body;
-    };
-    let end = page.iter().rposition(|byte| *byte == b'\n');
-    end.and_then(|end| page.get(..=end)).unwrap_or(page)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::SHOWN;
@@ -377,21 +368,6 @@ mod tests {
             assert_eq!(unchunked(chunks.as_bytes()), expect, "{chunks:?}");
             let answer = head.to_owned() + chunks;
             assert_eq!(is_whole(answer.as_bytes()), is_all, "{chunks:?}");
-        }
-    }
-
-    #[test]
-    fn page_is_cut_between_lines() {
-        let line = "a: 1\n";
-        let lines = line.repeat(PAGE);
-        let whole = PAGE / line.len() * line.len();
-        for (body, shown) in [
-            (line, line.len()),
-            (&lines[..PAGE], PAGE),
-            (&lines[..=PAGE], whole),
-            (&"x".repeat(PAGE + 1), PAGE),
-        ] {
-            assert_eq!(first_lines(body.as_bytes()).len(), shown);
         }
     }
 

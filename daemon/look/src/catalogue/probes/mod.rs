@@ -130,6 +130,15 @@ fn read_until(
     (bytes, None)
 }
 
+/// Returns as many whole lines as are shown.
+fn first_lines(body: &[u8]) -> &[u8] {
+    let Some(page) = body.get(..PAGE).filter(|page| page.len() < body.len()) else {
+        return body;
+    };
+    let end = page.iter().rposition(|byte| *byte == b'\n');
+    end.and_then(|end| page.get(..=end)).unwrap_or(page)
+}
+
 #[derive(Debug, Serialize)]
 struct Opened {
     address: String,
@@ -160,4 +169,24 @@ pub fn tcp(address: &str, port: &str, seconds: &str) -> Result<ExitCode, String>
         connected_ms,
         banner,
     }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_is_cut_between_lines() {
+        let line = "a: 1\n";
+        let lines = line.repeat(PAGE);
+        let whole = PAGE / line.len() * line.len();
+        for (body, shown) in [
+            (line, line.len()),
+            (&lines[..PAGE], PAGE),
+            (&lines[..=PAGE], whole),
+            (&"x".repeat(PAGE + 1), PAGE),
+        ] {
+            assert_eq!(first_lines(body.as_bytes()).len(), shown);
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use remit_common::text;
 
-use super::{Deadline, PAGE, connect, no_answer, read_until, server, shown};
+use super::{Deadline, PAGE, connect, first_lines, no_answer, read_until, server, shown};
 use crate::text::{lines, print};
 
 const HAPROXY: &str = "/run/haproxy/admin.sock";
@@ -50,35 +50,50 @@ pub fn redis_info(address: &str, port: &str, seconds: &str) -> Result<ExitCode, 
     let sent = connection.write_all(b"INFO\r\n");
     sent.map_err(|error| no_answer(to, "answer", deadline, &error))?;
     let (bytes, error) = read_until(&connection, PAGE, deadline, |bytes| answer(bytes).is_some());
-    match answer(&bytes) {
-        Some(Ok(facts)) => print(&text::show(facts).text.replace("\\x0d\n", "\n"))?,
-        Some(Err(refusal)) => return Err(refusal),
-        None => {
-            return Err(match error {
-                Some(error) => no_answer(to, "whole answer", deadline, &error),
-                None => format!("the answer is not one of Redis: {}", shown(&bytes)),
-            });
-        }
+    let (facts, is_cut) = match (answer(&bytes), error) {
+        (Some(facts), _) => (facts?, false),
+        (None, Some(error)) => return Err(no_answer(to, "whole answer", deadline, &error)),
+        (None, None) => (beginning(&bytes)?, true),
+    };
+    print(&text::show(facts).text.replace("\\x0d\n", "\n"))?;
+    if is_cut {
+        eprintln!(
+            "remit-look: the answer is longer: its first {} bytes are shown",
+            facts.len()
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// Returns as many whole lines of an answer that goes on as are shown.
+fn beginning(bytes: &[u8]) -> Result<&[u8], String> {
+    let (_, rest) =
+        bulk(bytes).ok_or_else(|| format!("the answer is not one of Redis: {}", shown(bytes)))?;
+    Ok(first_lines(rest))
+}
+
 /// Reads a bulk string of RESP, or an error. `None`: more has to come, or it is neither.
 fn answer(bytes: &[u8]) -> Option<Result<&[u8], String>> {
-    let end = bytes.windows(2).position(|text| text == b"\r\n")?;
-    let (first, rest) = (bytes.get(1..end)?, bytes.get(end + 2..)?);
-    match bytes.first()? {
-        b'$' => {
-            let length: usize = std::str::from_utf8(first).ok()?.parse().ok()?;
-            rest.get(..length).map(Ok)
-        }
-        b'-' if first.starts_with(b"NOAUTH") => Some(Err(
-            "this Redis asks for a password, and none is sent: a command of your own can have one"
-                .to_owned(),
-        )),
-        b'-' => Some(Err(format!("Redis answers: {}", shown(first)))),
-        _ => None,
+    if let Some((length, rest)) = bulk(bytes) {
+        return rest.get(..length).map(Ok);
     }
+    let end = bytes.windows(2).position(|text| text == b"\r\n")?;
+    let first = bytes.get(..end)?.strip_prefix(b"-")?;
+    Some(Err(match first.starts_with(b"NOAUTH") {
+        true => {
+            "this Redis asks for a password, and none is sent: a command of your own can have one"
+                .to_owned()
+        }
+        false => format!("Redis answers: {}", shown(first)),
+    }))
+}
+
+/// Returns the length of a bulk string, and what has come of it.
+fn bulk(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let end = bytes.windows(2).position(|text| text == b"\r\n")?;
+    let length = bytes.get(..end)?.strip_prefix(b"$")?;
+    let length = std::str::from_utf8(length).ok()?.parse().ok()?;
+    Some((length, bytes.get(end + 2..)?))
 }
 
 /// `haproxy.status`: by one fixed request to the socket of statistics.
@@ -234,6 +249,21 @@ mod tests {
         }
         assert!(matches!(answer(b"-NOAUTH x\r\n"), Some(Err(why)) if why.contains("password")));
         assert!(matches!(answer(b"-ERR \x1b[2J\r\n"), Some(Err(why)) if !why.contains('\x1b')));
+    }
+
+    #[test]
+    fn answer_that_goes_on_is_shown_up_to_its_last_whole_line() {
+        let line = "keys:1\r\n";
+        let many = line.repeat(PAGE);
+        let long = format!("${}\r\n{}", many.len(), &many[..PAGE + 9]);
+        assert_eq!(answer(long.as_bytes()), None);
+        let expect = line.repeat(PAGE / line.len());
+        assert_eq!(beginning(long.as_bytes()), Ok(expect.as_bytes()));
+        assert_eq!(beginning(b"$9\r\na:1\r\n"), Ok(&b"a:1\r\n"[..]));
+        for other in [&b"HTTP/1.1 400\r\n"[..], b"$-1\r\n", b""] {
+            let refused = beginning(other).unwrap_err();
+            assert!(refused.contains("is not one of Redis"), "{refused}");
+        }
     }
 
     #[test]
