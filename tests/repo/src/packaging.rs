@@ -421,6 +421,21 @@ fn maintainer_scripts_know_every_unit() {
     }
 }
 
+/// A question to a stopped daemon starts it: its sockets listen.
+#[test]
+fn removal_asks_only_a_daemon_that_runs() {
+    for script in ["deb/prerm", "rpm/preun"] {
+        let text = read(&format!("packaging/{script}"));
+        let asked = "if systemctl is-active --quiet remitd.service; then\n    case $(timeout 10 remit --json status";
+        assert!(text.contains(asked), "packaging/{script}");
+        assert_eq!(
+            text.matches("remit --json").count(),
+            1,
+            "packaging/{script}"
+        );
+    }
+}
+
 /// A file of policy that no package has is a command that no machine has.
 #[test]
 fn every_policy_and_example_is_packaged() {
