@@ -391,6 +391,11 @@ mod tests {
             ("ps --sort vsize", "-"),
             ("ps -ely", "HiddenColumns"),
             ("ps axe", "HiddenColumns"),
+            ("lsof -cnginx", "Descriptors openfiles.unit unit=NAME"),
+            (
+                "lsof -F /var/log/syslog",
+                "Descriptors openfiles.file path=/var/log/syslog",
+            ),
             ("mysql -uhans", "Services mariadb.activity"),
             ("mysql -uhans -hdb1", "Network"),
             ("mysql -hlocalhost -uhans", "Network mariadb.activity"),

@@ -14,8 +14,8 @@ pub struct TypedCommand<'a> {
 const VALUED: [(&[&str], &str); 6] = [
     (&["journalctl"], "DFIMSTUbcginoptu"),
     (&["ps"], "CGOUgnopqstu"),
-    (&["lsof"], "DFSTcdgpsu"),
-    (&["psql", "pg_isready"], "FLPRTUcdfhoptv"),
+    (&["lsof"], "Dcdpu"),
+    (&["psql", "pg_isready"], "FLPRTUcdfhopv"),
     (
         &["mysql", "mysqladmin", "mariadb", "mariadb-admin"],
         "DPSehpu",
