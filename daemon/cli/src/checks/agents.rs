@@ -208,7 +208,8 @@ fn lost_account_check(record: &EnrolledAccount, another: bool) -> Check {
     let fix = match another {
         true => {
             format!(
-                "/var/lib/remit/enrolled/{name} lists what was done: undo it by hand, then remove that file"
+                "/var/lib/remit/enrolled/{name} lists what was done: undo it by hand, end its grants ('remit grants') \
+                 and requests ('remit pending'), then remove that file"
             )
         }
         false => format!("remit unenroll {name}"),

@@ -46,6 +46,7 @@ pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
         key: &key,
         expires: args.expires.as_ref(),
         state: &args.state.state,
+        runtime: &context.runtime,
     })
     .map_err(|refused| Failure::Machine(refused.into()))?;
     enrolled.warnings.extend(no_access);

@@ -28,6 +28,7 @@ pub fn enroll_approver(context: &Context, args: &EnrollApproverArgs) -> Result<E
         key: &key,
         expires: args.expires.as_ref(),
         state: &args.state.state,
+        runtime: &context.runtime,
     })
     .map_err(|refused| Failure::Machine(refused.into()))?;
     enrolled.warnings.extend(no_access);

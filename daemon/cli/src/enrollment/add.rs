@@ -10,7 +10,7 @@ use super::found_account::{FoundAccount, find_account};
 use super::record::{EnrollmentRecord, Kept, Store};
 use super::refused::Refused;
 use super::role::Role;
-use super::undo::remove_keys_of;
+use super::undo::{end_access, remove_keys_of};
 use crate::enrollment;
 use crate::enrollment::authorized_keys_file::KeyFile;
 use crate::enrollment::authorized_keys_line::{self, Change, Foreign};
@@ -93,6 +93,8 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
 
     if let Some(home) = home {
         if let Some(void) = &void {
+            let about = format!("an older account '{name}' was enrolled");
+            end_access(request.runtime, name).map_err(|refused| refused.about(&about))?;
             remove_keys_of(void, name)?;
         }
         record.account_made = true;

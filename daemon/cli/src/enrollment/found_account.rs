@@ -65,7 +65,8 @@ pub(super) fn different_account(name: &Name, store: &Store) -> Refused {
         "user '{name}' is not the account that was enrolled by this name"
     ))
     .lift(format!(
-        "'{}' lists what was done: undo it by hand, then remove that file",
+        "'{}' lists what was done: undo it by hand, end its grants ('remit grants') and requests ('remit pending'), \
+         then remove that file",
         store.path(name).display()
     ))
 }

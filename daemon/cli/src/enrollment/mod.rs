@@ -49,6 +49,14 @@ mod refused {
             self
         }
 
+        /// The reason and the way out, for a report of several.
+        pub(super) fn line(&self) -> String {
+            match &self.lift {
+                Some(lift) => format!("{}; to go on: {lift}", self.message),
+                None => self.message.clone(),
+            }
+        }
+
         pub(super) fn about(mut self, what: &str) -> Self {
             self.message = format!("{what}: {}", self.message);
             self
@@ -115,6 +123,8 @@ mod undo;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use remit_common::names::Runtime;
+
 use crate::external_program::Program;
 
 pub use add::{AccountWas, Enrolled, enroll};
@@ -150,6 +160,7 @@ pub struct Request<'a> {
     /// `None` keeps the current expiry.
     pub expires: Option<&'a Expires>,
     pub state: &'a Path,
+    pub runtime: &'a Runtime,
 }
 
 /// Returns the expiry of a key. Fails if it has passed and is not accepted, or if this machine's clock has no such time.

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use remit_common::admin::{AdminReply, AdminRequest, Grantee};
 use remit_common::names::Runtime;
+use remit_common::refusal::Refusal;
 use remit_wire::client::{self, ClientError};
 
 use super::account::{self, Account, account_refusal};
@@ -94,13 +95,18 @@ pub fn unenroll(undo: &Undo) -> Result<Undone, Refused> {
         return Ok(undone);
     }
 
+    undone.revoke_grants(undo, account.as_ref());
     if let Some(account) = &account {
-        undone.revoke_grants(undo, account);
         undone.leave_group(name, &record, account);
-        match record.account_made {
-            true => undone.remove_account(undo, account),
-            false => undone.end_sessions(undo, &record, account),
+        if record.account_made {
+            undone.remove_account(name, account);
         }
+    }
+    if let Err(refused) = end_access(undo.runtime, name) {
+        undone.problems.push(refused.line());
+    }
+    if let Some(account) = account.as_ref().filter(|_| !record.account_made) {
+        undone.report_open(name, &record, account);
     }
     undone.remove_directories(&record, account.as_ref());
     if undone.problems.is_empty() {
@@ -108,7 +114,7 @@ pub fn unenroll(undo: &Undo) -> Result<Undone, Refused> {
     } else if account.is_none() {
         // A user database that is partly unavailable also reports a missing account.
         undone.problems.push(format!(
-            "there is no user '{name}': if that is for good, remove '{}'",
+            "there is no user '{name}': if that is for good, undo by hand what is left, then remove '{}'",
             store.path(name).display()
         ));
     }
@@ -192,6 +198,29 @@ pub(super) fn remove_keys_of(void: &EnrollmentRecord, name: &Name) -> Result<(),
     }
 }
 
+/// Ends sessions, requests and grants of an account that is gone or has lost its group, by a reload, which looks up each
+/// account. A later account of its name and uid would inherit them.
+pub(super) fn end_access(runtime: &Runtime, name: &Name) -> Result<(), Refused> {
+    let left = |why: String| {
+        Refused::new(format!(
+            "sessions, requests and grants of '{name}' may be left: {why}"
+        ))
+    };
+    match client::admin(&runtime.admin_socket(), AdminRequest::Reload) {
+        Ok(AdminReply::Reloaded(_)) => Ok(()),
+        Ok(_) => Err(left("the daemon answers something else".to_owned())),
+        Err(ClientError::Refused(Refusal {
+            message,
+            lift: Some(lift),
+            ..
+        })) => Err(left(message).lift(lift)),
+        Err(error @ ClientError::NotRunning { .. }) => {
+            Err(left(error.to_string()).lift("systemctl start remitd"))
+        }
+        Err(error) => Err(left(error.to_string())),
+    }
+}
+
 fn remove_lines(
     path: &Path,
     keys: &[&str],
@@ -229,14 +258,12 @@ impl Undone {
         }
     }
 
-    /// Ends the sessions of an account that stays, by a reload that rechecks group membership. Processes that still
-    /// have the group can start new ones; they may be the user's own work, so they are reported, not killed.
-    fn end_sessions(&mut self, undo: &Undo, record: &EnrollmentRecord, account: &Account) {
-        let name = undo.name;
+    /// Processes of an account that stays can start new sessions while they have the group; they may be the user's own
+    /// work, so they are reported, not killed.
+    fn report_open(&mut self, name: &Name, record: &EnrollmentRecord, account: &Account) {
         let Some(group) = &record.group_added else {
             return self.tell_open(name, account);
         };
-        self.reload(undo);
         let left = match account::gid(group) {
             Ok(gid) => gid.map_or(Ok(0), |gid| around::in_group(account.uid, gid)),
             Err(error) => return self.problems.push(account_refusal(error, name).message),
@@ -268,29 +295,16 @@ impl Undone {
         }
     }
 
-    /// Kills the account's processes and removes the account. The reload makes the daemon forget its uid.
-    fn remove_account(&mut self, undo: &Undo, account: &Account) {
-        let name = undo.name;
+    fn remove_account(&mut self, name: &Name, account: &Account) {
         self.end_processes(account);
         match account::remove(name, account.uid) {
             Ok(()) => self.account = true,
             Err(error) => self.problems.push(account_refusal(error, name).message),
         }
-        self.reload(undo);
     }
 
-    fn reload(&mut self, undo: &Undo) {
-        match client::admin(&undo.runtime.admin_socket(), AdminRequest::Reload) {
-            Ok(_) | Err(ClientError::NotRunning { .. }) => {}
-            Err(error) => self.problems.push(format!(
-                "sessions of '{}' with the daemon may still be open: {error}",
-                undo.name
-            )),
-        }
-    }
-
-    /// Revokes temporary grants to this account. Without a daemon they start nothing, and the next one ends them.
-    fn revoke_grants(&mut self, undo: &Undo, account: &Account) {
+    /// Revokes temporary grants to this account, and to an older one of its name.
+    fn revoke_grants(&mut self, undo: &Undo, account: Option<&Account>) {
         let name = undo.name;
         let socket = undo.runtime.admin_socket();
         let left = |why: String| {
@@ -303,13 +317,14 @@ impl Undone {
                     .problems
                     .push(left("the daemon answers something else".into()));
             }
-            Err(ClientError::NotRunning { .. }) => {
-                return self.notes.push(left("the daemon is not running".into()));
-            }
+            // The reload that follows says so.
+            Err(ClientError::NotRunning { .. }) => return,
             Err(error) => return self.problems.push(left(error.to_string())),
         };
         let own = all.iter().filter(|entry| match &entry.new.to {
-            Grantee::User { uid, .. } => *uid == account.uid,
+            Grantee::User { name: to, uid } => {
+                to == name.as_str() || account.is_some_and(|account| account.uid == *uid)
+            }
             Grantee::Group { .. } => false,
         });
         for grant in own.map(|entry| entry.grant) {

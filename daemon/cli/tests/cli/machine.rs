@@ -1,17 +1,21 @@
 //! Tests the verbs that set up and check a machine. Their effects and most checks of `doctor` are tested in tests/machine.
 
+use std::fs::{self, DirBuilder};
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::mpsc::Receiver;
 
 use remit_common::admin::{
-    AdminReply, AdminRequest, Checkup, LayerCheck, LayerState, ProfileCheck,
+    ActiveGrant, AdminReply, AdminRequest, Checkup, Grantee, LayerCheck, LayerState, NewGrant,
+    ProfileCheck, Reloaded,
 };
 use remit_common::refusal::{Code, Refusal};
 use serde_json::{Value, json};
 
 use crate::admin::status;
-use crate::fake::{Answer, Fake, Said, remit};
+use crate::fake::{Answer, Directory, Fake, Said, remit};
 
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
@@ -71,12 +75,106 @@ fn user_not_enrolled_is_not_unenrolled() {
         state.to_str().unwrap(),
     ];
     let refused = said(&args, "");
-    std::fs::remove_dir_all(&state).unwrap();
+    fs::remove_dir_all(&state).unwrap();
     assert_eq!(refused.status, Some(125), "{refused:?}");
     let error = &refused.json()["error"];
     assert_eq!(error["code"], "not_found");
     let message = "there is no user 'no-such-agent'; no account is enrolled";
     assert_eq!(error["message"], message, "{refused:?}");
+}
+
+fn grant_to(grant: u64, to: Grantee) -> ActiveGrant {
+    ActiveGrant {
+        grant,
+        new: NewGrant {
+            to,
+            what: "service.restart".into(),
+            args: Vec::new(),
+            for_s: 3600,
+            uses: None,
+            across_reboot: false,
+            paths: Vec::new(),
+        },
+        covered: Vec::new(),
+        by: "ann".into(),
+        by_uid: 1000,
+        granted_ms: 0,
+        left_ms: 1000,
+        uses_left: None,
+    }
+}
+
+/// A later account of the same name and uid would inherit what the daemon keeps.
+#[test]
+fn account_that_is_gone_leaves_no_right_in_the_daemon() {
+    let name = "no-such-agent";
+    let user = |name: &str, uid| Grantee::User {
+        name: name.into(),
+        uid,
+    };
+    let group = Grantee::Group {
+        name: name.into(),
+        gid: 60_101,
+    };
+    let grants = vec![
+        grant_to(7, user(name, 60_101)),
+        grant_to(8, user("carol", 60_101)),
+        grant_to(9, group),
+    ];
+    let reloaded = AdminReply::Reloaded(Reloaded {
+        policy: "0".repeat(64),
+        rules: 0,
+        commands: 0,
+        changes: Vec::new(),
+        more_changes: 0,
+        warnings: Vec::new(),
+        notes: Vec::new(),
+    });
+    let refusal = Refusal::new(Code::InvalidArgs, "the new policy is refused");
+    let refused = AdminReply::Refused(refusal.lift("remit policy check"));
+    for (reload, problem) in [
+        (Some(reloaded), None),
+        (
+            Some(refused),
+            Some("may be left: the new policy is refused; to go on: remit policy check"),
+        ),
+        (None, Some("to go on: systemctl start remitd")),
+    ] {
+        let state = Directory::new();
+        let record = state.path().join("enrolled").join(name);
+        DirBuilder::new()
+            .mode(0o700)
+            .create(record.parent().unwrap())
+            .unwrap();
+        let text = json!({"version": 1, "account_made": true, "uid": 60_101, "group_added": "remit",
+                          "directories_made": [], "files_made": [], "keys": []});
+        fs::write(&record, text.to_string()).unwrap();
+        let fake = Fake::new(|_| Answer::HangUp);
+        let heard = reload.map(|reload| {
+            let grants = grants.clone();
+            fake.answer_each_administrator(move |request| match request {
+                AdminRequest::Grants => AdminReply::Grants(grants.clone()),
+                AdminRequest::Reload => reload.clone(),
+                _ => AdminReply::Done(String::new()),
+            })
+        });
+        let state = state.path().to_str().unwrap();
+        let said = fake.output(&["unenroll", name, "--json", "--state", state]);
+        let asked: Vec<AdminRequest> = heard.iter().flat_map(Receiver::try_iter).collect();
+        let all = [
+            AdminRequest::Grants,
+            AdminRequest::Revoke { grant: Some(7) },
+            AdminRequest::Reload,
+        ];
+        assert_eq!(asked, all[..asked.len()], "{said:?}");
+        assert_eq!(asked.len(), heard.map_or(0, |_| 3));
+        assert_eq!(record.exists(), problem.is_some(), "{said:?}");
+        assert_eq!(said.status, Some(if problem.is_some() { 125 } else { 0 }));
+        assert!(
+            said.stderr.contains(problem.unwrap_or_default()),
+            "{said:?}"
+        );
+    }
 }
 
 #[test]
