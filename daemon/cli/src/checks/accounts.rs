@@ -12,7 +12,7 @@ use remit_common::names::Runtime;
 use super::agents::{self, AccountDatabase, AccountFacts};
 use super::approvers::{self, EnrolledKeys};
 use super::file_facts::FileFacts;
-use super::keys::{self, KeyLocation, Now};
+use super::keys::Now;
 use super::report::{AccountChecks, Check, Finding, Verdict, or_ok};
 use super::ssh::{self, SshdSettings};
 use super::{
@@ -122,7 +122,6 @@ fn account_checks(
             &keys,
             accounts,
             sshd,
-            now,
         ));
     }
     (checks, by_ssh)
@@ -170,7 +169,6 @@ fn approver_checks(
         &keys,
         accounts,
         sshd,
-        now,
     ));
     checks
 }
@@ -180,33 +178,35 @@ fn foreign_key_checks(
     keys: &BTreeSet<Vec<u8>>,
     accounts: &AccountDatabase,
     sshd: &Answers,
-    now: &Now,
 ) -> Vec<Check> {
     let others = keys_in_other_accounts::others(&accounts.passwd);
-    let settings_of = |name: &str| {
-        let other_ways = sshd.ways(name).into_iter().filter_map(|way| way.connection);
-        let ways = iter::once(Connection::default()).chain(other_ways);
-        let all: Vec<Rc<Effective>> = ways
-            .filter_map(|connection| sshd.of_other(user, name, &connection))
-            .collect();
-        match all.is_empty() {
-            true => vec![Rc::new(Effective::default())],
-            false => all,
-        }
-    };
-    let is_more = |one: keys_in_other_accounts::OtherAccountsKey<'_>, sshd: &Effective| match role {
-        Role::Agent => {
-            let location = KeyLocation {
-                user: one.user,
-                file: one.file,
-                line: one.line,
-            };
-            keys::is_more(location, one.key, sshd, now)
-        }
-        // A key that approves in two accounts would count as two people, and one that starts mcp-shim could ask.
-        Role::Approver => true,
-    };
-    keys_in_other_accounts::checks((user, role), keys, &others, settings_of, is_more)
+    let settings = |name: &str| settings_of_other(sshd, user, name);
+    keys_in_other_accounts::checks((user, role), keys, &others, settings)
+}
+
+/// Returns sshd's settings for another account, one for each kind of connection.
+fn settings_of_other(sshd: &Answers, user: &str, other: &str) -> Vec<Rc<Effective>> {
+    let ways = sshd.ways(other).into_iter();
+    let ways = iter::once(Connection::default()).chain(ways.filter_map(|way| way.connection));
+    let all: Vec<Rc<Effective>> = ways
+        .filter_map(|connection| sshd.of_other(user, other, &connection))
+        .collect();
+    match all.is_empty() {
+        true => vec![Rc::new(Effective::default())],
+        false => all,
+    }
+}
+
+/// Returns another account for which sshd reads keys in `file`, too. Needs root.
+pub fn other_account_of(user: &str, file: &Path) -> io::Result<Option<String>> {
+    let sshd = Answers::read();
+    let others = keys_in_other_accounts::others(&AccountDatabase::read()?.passwd);
+    let settings = |name: &str| settings_of_other(&sshd, user, name);
+    Ok(keys_in_other_accounts::sharing(
+        (user, file),
+        &others,
+        settings,
+    ))
 }
 
 /// Checks an account that is about to become an agent, and finds other accounts that its new `key` opens. Needs root.
@@ -229,7 +229,6 @@ pub fn checks_of_new_agent(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>> {
         &BTreeSet::from([key]),
         &accounts,
         &sshd,
-        &now,
     ));
     Ok(checks)
 }
@@ -259,7 +258,6 @@ pub fn checks_of_new_approver(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>
         &BTreeSet::from([key]),
         &accounts,
         &sshd,
-        &now,
     ));
     Ok(checks)
 }

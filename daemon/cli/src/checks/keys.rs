@@ -4,22 +4,10 @@ use std::path::{Path, PathBuf};
 
 use remit_common::text;
 
-use super::report::{Check, Verdict};
+use super::report::Check;
 use crate::enrollment::Role;
 use crate::openssh::effective::Effective;
 use crate::openssh::keys::AuthorizedKey;
-
-/// Returns true if the key opens more than mcp-shim.
-pub fn is_more(
-    location: KeyLocation<'_>,
-    key: &AuthorizedKey<'_>,
-    sshd: &Effective,
-    now: &Now,
-) -> bool {
-    let judged = judge(Role::Agent, location, key, sshd, now);
-    let is_failure = |check: &Check| matches!(check.verdict, Verdict::Failure(_));
-    judged.iter().any(is_failure)
-}
 
 const COMMAND_BYTES: usize = 120;
 
@@ -194,6 +182,7 @@ fn expired(key: &AuthorizedKey<'_>, now: &Now) -> Result<bool, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checks::report::Verdict;
     use crate::openssh::keys::KeyLine;
 
     const KEY: &str =

@@ -1,7 +1,7 @@
-//! Finds an enrolled account's keys in other accounts, because there they may open a shell: in the files in which sshd looks for
+//! Finds an enrolled account's keys in other accounts, where they would be another person's: in the files in which sshd looks for
 //! keys of each local account (passwd(5)), for each kind of connection. Expired keys are reported too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use super::report::{Check, or_ok};
 use crate::checks::file_facts::word;
 use crate::enrollment::Role;
 use crate::openssh::effective::Effective;
-use crate::openssh::keys::{AuthorizedKey, KeyLine, lines};
+use crate::openssh::keys::{KeyLine, lines};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Other {
@@ -40,75 +40,94 @@ pub fn keys_of(account: &AccountFacts, sshd: &Effective) -> BTreeSet<Vec<u8>> {
     own.iter().flat_map(|file| blobs(file)).collect()
 }
 
-/// A line with one of the keys, in another account.
-#[derive(Clone, Copy, Debug)]
-pub struct OtherAccountsKey<'a> {
-    pub user: &'a str,
-    pub file: &'a Path,
-    pub line: usize,
-    pub key: &'a AuthorizedKey<'a>,
-}
+/// Accounts that a finding names.
+const NAMED: usize = 3;
 
-/// Checks if a key of `user` opens another account, in a way that `is_more` says counts. `settings`: sshd's, one for each connection.
+/// Checks if a key of `user` opens another account, for whatever program: a right of that account is none of `user`.
+/// `settings`: sshd's, one for each connection.
 pub fn checks(
     (user, role): (&str, Role),
     keys: &BTreeSet<Vec<u8>>,
     others: &[Other],
     settings: impl Fn(&str) -> Vec<Rc<Effective>>,
-    is_more: impl Fn(OtherAccountsKey<'_>, &Effective) -> bool,
 ) -> Vec<Check> {
     let name = format!("{user}: keys elsewhere");
-    let mut found = Vec::new();
-    let others = others.iter().filter(|other| other.name != user);
-    let by_way = others.flat_map(|other| {
-        settings(&other.name)
-            .into_iter()
-            .map(move |way| (other, way))
-    });
-    for (other, sshd) in by_way {
-        for file in sshd.authorized_keys_files(&other.name, other.uid, &other.home) {
-            let unread = |why, fix| found.push(Check::warning(&name, why, fix));
-            let Some(text) = file_facts::read_keys(&file, unread) else {
-                continue;
-            };
-            for (line, of_line) in lines(&text) {
-                let KeyLine::AuthorizedKey(key) = of_line else {
-                    continue;
-                };
-                if !keys.contains(&key.blob) {
-                    continue;
-                }
-                let other_key = OtherAccountsKey {
-                    user: &other.name,
-                    file: &file,
-                    line,
-                    key: &key,
-                };
-                if is_more(other_key, &sshd) {
-                    found.push(Check::failure(
-                        &name,
-                        format!(
-                            "the key of '{user}' also opens the account of '{}': '{}':{line}",
-                            other.name,
-                            file.display()
-                        ),
-                        format!(
-                            "remove line {line} of {}, or give the {} another key",
-                            word(&file),
-                            role.noun()
-                        ),
-                    ));
-                }
+    let mut found: Vec<Check> = Vec::new();
+    // A file may be of several accounts.
+    let mut opened: BTreeMap<(PathBuf, usize), Vec<&str>> = BTreeMap::new();
+    for (other, file) in files(user, others, settings) {
+        let unread = |why, fix| {
+            let check = Check::warning(&name, why, fix);
+            if !found.contains(&check) {
+                found.push(check);
+            }
+        };
+        let Some(text) = file_facts::read_keys(&file, unread) else {
+            continue;
+        };
+        for (line, of_line) in lines(&text) {
+            let is_own =
+                matches!(&of_line, KeyLine::AuthorizedKey(key) if keys.contains(&key.blob));
+            if is_own {
+                let names = opened.entry((file.clone(), line)).or_default();
+                names.push(&other.name);
             }
         }
     }
-    let mut once: Vec<Check> = Vec::new();
-    for check in found {
-        if !once.contains(&check) {
-            once.push(check);
-        }
+    found.extend(opened.iter().map(|((file, line), names)| {
+        Check::failure(
+            &name,
+            format!(
+                "the key of '{user}' also opens the {}: '{}':{line}",
+                in_words(names),
+                file.display()
+            ),
+            format!(
+                "remove line {line} of {}, or give the {} another key",
+                word(file),
+                role.noun()
+            ),
+        )
+    }));
+    or_ok(found, &name, "none")
+}
+
+/// Returns another account for which sshd reads keys in `file`, which is of `user`.
+pub fn sharing(
+    (user, file): (&str, &Path),
+    others: &[Other],
+    settings: impl Fn(&str) -> Vec<Rc<Effective>>,
+) -> Option<String> {
+    let mut all = files(user, others, settings);
+    let (other, _) = all.find(|(_, of_other)| of_other == file)?;
+    Some(other.name.clone())
+}
+
+/// Returns each file of keys of each account but `user`, once.
+fn files<'a>(
+    user: &str,
+    others: &'a [Other],
+    settings: impl Fn(&str) -> Vec<Rc<Effective>>,
+) -> impl Iterator<Item = (&'a Other, PathBuf)> {
+    let others = others.iter().filter(move |other| other.name != user);
+    others.flat_map(move |other| {
+        let files: BTreeSet<PathBuf> = settings(&other.name)
+            .iter()
+            .flat_map(|sshd| sshd.authorized_keys_files(&other.name, other.uid, &other.home))
+            .collect();
+        files.into_iter().map(move |file| (other, file))
+    })
+}
+
+fn in_words(names: &[&str]) -> String {
+    let (named, more) = names.split_at(names.len().min(NAMED));
+    let named: Vec<String> = named.iter().map(|name| format!("'{name}'")).collect();
+    let named = named.join(", ");
+    match (names.len(), more.len()) {
+        (1, _) => format!("account of {named}"),
+        (_, 0) => format!("accounts of {named}"),
+        (_, more) => format!("accounts of {named} and {more} more"),
     }
-    or_ok(once, &name, "none")
 }
 
 fn blobs(file: &Path) -> Vec<Vec<u8>> {
@@ -128,9 +147,8 @@ mod tests {
     use std::fs;
 
     use super::super::agents::tests::agent;
-    use super::super::keys::{self, KeyLocation, Now};
     use super::*;
-    use crate::checks::report::Verdict;
+    use crate::checks::report::whys;
 
     const KEY: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
@@ -144,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_two_accounts_is_named() {
+    fn key_in_another_account_is_named() {
         let dir = std::env::temp_dir().join(format!("remit-elsewhere-{}", std::process::id()));
         let other = |name: &str| {
             let home = dir.join(name);
@@ -155,54 +173,61 @@ mod tests {
             home: dir.join("agent"),
             ..agent(&[])
         };
-        let all = ["agent", "bob", "carol", "dave"].map(other);
         let write = |name: &str, text: String| {
             fs::create_dir_all(dir.join(name)).unwrap();
             fs::write(dir.join(name).join("keys"), text).unwrap();
         };
-        write("agent", format!("{} {KEY}\n", Role::Agent.options()));
+        let line = format!("{} {KEY}\n", Role::Agent.options());
+        write("agent", line.clone());
         write("bob", format!("# mine\n{KEY}\n"));
-        write("carol", format!("{} {KEY}\n", Role::Agent.options()));
-        let sshd = Effective::parse("authorizedkeysfile keys");
-        let now = Now {
-            utc: "20261120100000".into(),
-            local: "20261120100000".into(),
-        };
-        let keys = keys_of(&account, &sshd);
-        let look = |others: &[Other]| {
-            let same = |_: &str| vec![Rc::new(sshd.clone())];
-            let is_more = |one: OtherAccountsKey<'_>, sshd: &Effective| {
-                let location = KeyLocation {
-                    user: one.user,
-                    file: one.file,
-                    line: one.line,
-                };
-                keys::is_more(location, one.key, sshd, &now)
-            };
-            checks((&account.name, Role::Agent), &keys, others, same, is_more)
-        };
-        let found = look(&all);
-        let without_bob = look(
-            &all.iter()
-                .filter(|o| o.name != "bob")
-                .cloned()
-                .collect::<Vec<_>>(),
-        );
+        write("carol", line.clone());
+        write("all", line);
+        let own = Effective::parse("authorizedkeysfile keys");
+        let all = format!("authorizedkeysfile {}/all/keys", dir.display());
+        let all = Effective::parse(&all);
+        let keys = keys_of(&account, &own);
+        let mut seen = Vec::new();
+        for (others, sshd) in [
+            (&["agent", "dave"][..], &own),
+            (&["agent", "bob", "carol", "dave"], &own),
+            (&["root", "agent", "bob"], &all),
+            (&["root", "bob", "carol", "dave", "eve"], &all),
+        ] {
+            let others: Vec<Other> = others.iter().map(|name| other(name)).collect();
+            // Each kind of connection may have the same file.
+            let same = |_: &str| vec![Rc::new(sshd.clone()), Rc::new(sshd.clone())];
+            let found = checks((&account.name, Role::Agent), &keys, &others, same);
+            let of_all = sharing((&account.name, &dir.join("all/keys")), &others, same);
+            seen.push((whys(&found), of_all));
+        }
         fs::remove_dir_all(&dir).unwrap();
-        let [check] = found.as_slice() else {
-            panic!("{found:?}");
+        let failure = |accounts: &str, file: &str| {
+            let dir = dir.display();
+            format!("failure: the key of 'agent' also opens the {accounts}: '{dir}/{file}")
         };
-        let Verdict::Failure(finding) = &check.verdict else {
-            panic!("{check:?}");
-        };
-        assert!(
-            finding.why.contains("also opens the account of 'bob'"),
-            "{finding:?}"
-        );
-        assert!(finding.why.ends_with("bob/keys':2"), "{finding:?}");
-        assert!(
-            matches!(without_bob[0].verdict, Verdict::Ok(_)),
-            "{without_bob:?}"
+        assert_eq!(
+            seen,
+            [
+                (vec![], None),
+                (
+                    vec![
+                        failure("account of 'bob'", "bob/keys':2"),
+                        failure("account of 'carol'", "carol/keys':1"),
+                    ],
+                    None,
+                ),
+                (
+                    vec![failure("accounts of 'root', 'bob'", "all/keys':1")],
+                    Some("root".to_owned()),
+                ),
+                (
+                    vec![failure(
+                        "accounts of 'root', 'bob', 'carol' and 2 more",
+                        "all/keys':1",
+                    )],
+                    Some("root".to_owned()),
+                ),
+            ]
         );
     }
 }

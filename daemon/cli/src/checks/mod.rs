@@ -39,7 +39,7 @@ use crate::external_program::ProgramError;
 use crate::render::output::{self, Context, Form};
 use crate::render::units;
 
-pub use accounts::{checks_of_new_agent, checks_of_new_approver, login_checks};
+pub use accounts::{checks_of_new_agent, checks_of_new_approver, login_checks, other_account_of};
 pub use keys::or_enroll;
 pub use report::{Check, Report, Verdict};
 pub use screen::{paint, text};

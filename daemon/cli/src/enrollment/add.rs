@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Request;
 use super::account::{self, Account, AccountError, account_refusal, group_refusal};
 use super::arguments::{End, Name};
-use super::around::{check_bypasses, check_not_root_key, login_warnings, sshd_of};
+use super::around::{check_bypasses, check_not_root_key, check_own_file, login_warnings, sshd_of};
 use super::found_account::{FoundAccount, find_account};
 use super::record::{EnrollmentRecord, Kept, Store};
 use super::refused::Refused;
@@ -235,6 +235,7 @@ impl KeyEntry<'_> {
             Refused::new(format!("sshd reads no file for keys of user '{name}'"))
                 .lift("set AuthorizedKeysFile in '/etc/ssh/sshd_config'")
         })?;
+        check_own_file(name, first)?;
         for other in others {
             self.refuse_foreign_line(account, other)?;
         }

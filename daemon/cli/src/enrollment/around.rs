@@ -118,13 +118,13 @@ fn check_not_forced(
     }
 }
 
-/// Refuses a key that opens root's account, because it restricts nothing. Root's own files are trusted.
+/// Refuses a key that opens root's account, for whatever program. Root's own files are trusted.
 pub(super) fn check_not_root_key(role: Role, key: &PublicKey) -> Result<(), Refused> {
     let settings = Effective::ask("root", &Connection::default())?;
     for path in settings.authorized_keys_files("root", 0, Path::new("/root")) {
         // sshd finds no key either in a file that is missing or unreadable.
         let text = fs::read(&path).unwrap_or_default();
-        if let Some(line) = authorized_keys_line::find_foreign_line(&text, role, key) {
+        if let Some(line) = authorized_keys_line::find_line(&text, key) {
             let text = format!(
                 "the key opens root's account: '{}', line {line}",
                 path.display()
@@ -136,6 +136,23 @@ pub(super) fn check_not_root_key(role: Role, key: &PublicKey) -> Result<(), Refu
         }
     }
     Ok(())
+}
+
+/// Refuses a file that sshd reads for another account, too: a key in it would open that account.
+pub(super) fn check_own_file(name: &Name, file: &Path) -> Result<(), Refused> {
+    let other = checks::other_account_of(name.as_str(), file)
+        .map_err(|error| Refused::new(format!("cannot look at other accounts: {error}")))?;
+    match other {
+        None => Ok(()),
+        Some(other) => Err(Refused::new(format!(
+            "the key would also open the account of '{other}': sshd reads its keys in '{}', too",
+            file.display()
+        ))
+        .lift(format!(
+            "in '/etc/ssh/sshd_config', set AuthorizedKeysFile for '{name}' to a file of its own, \
+             such as '/etc/ssh/keys/%u'"
+        ))),
+    }
 }
 
 const DEADLINE: Duration = Duration::from_secs(5);

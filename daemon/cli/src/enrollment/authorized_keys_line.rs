@@ -81,13 +81,24 @@ pub fn has_others(text: &[u8], keys: &[&str]) -> bool {
     keys::lines(&left).any(|(_, line)| line != KeyLine::Blank)
 }
 
+/// Returns the first line with the key.
+pub fn find_line(text: &[u8], key: &PublicKey) -> Option<usize> {
+    lines_of(text, key).map(|(number, _)| number).next()
+}
+
 pub fn find_foreign_line(text: &[u8], role: Role, key: &PublicKey) -> Option<usize> {
+    lines_of(text, key)
+        .find(|(_, found)| !role.has_written(&found.options))
+        .map(|(number, _)| number)
+}
+
+fn lines_of<'a>(
+    text: &'a [u8],
+    key: &PublicKey,
+) -> impl Iterator<Item = (usize, AuthorizedKey<'a>)> {
     (1..)
         .zip(text.split(|byte| *byte == b'\n'))
-        .find(|(_, line)| {
-            of_key(line, &key.base64).is_some_and(|found| !role.has_written(&found.options))
-        })
-        .map(|(number, _)| number)
+        .filter_map(|(number, line)| Some((number, of_key(line, &key.base64)?)))
 }
 
 fn of_key<'a>(line: &'a [u8], base64: &str) -> Option<AuthorizedKey<'a>> {
