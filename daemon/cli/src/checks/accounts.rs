@@ -221,7 +221,10 @@ pub fn checks_of_new_agent(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>> {
                 "remit-admin",
             );
             let (own, by_ssh) = account_checks(&account, &accounts, &sshd, admins, &now);
-            [own, by_ssh].concat()
+            // The account may have no key yet, so it was not asked about.
+            let fault = ssh::shell_fault(&account, "mcp-shim", "the agent");
+            let fault = fault.filter(|fault| !by_ssh.contains(fault));
+            own.into_iter().chain(by_ssh).chain(fault).collect()
         }
     };
     checks.extend(foreign_key_checks(
@@ -250,6 +253,8 @@ pub fn checks_of_new_approver(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>
         }
         let none = EnrolledKeys::Only(BTreeSet::new());
         checks.extend(approver_checks(&account, &none, &accounts, &sshd, &now));
+        let fault = ssh::shell_fault(&account, "remit", "the approver");
+        checks.extend(fault.filter(|fault| !checks.contains(fault)));
     } else {
         checks.extend(checks_of_no_account((user, "the approver", "remit"), &sshd));
     }

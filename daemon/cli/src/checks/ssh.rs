@@ -1,6 +1,7 @@
 //! Checks sshd's settings and the keys of an agent's account.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,6 +13,7 @@ use super::keys::{self, KeyLocation, Now};
 use super::report::{Check, or_ok};
 use crate::checks::file_facts::{FileFacts, FileKind, word};
 use crate::enrollment::Role;
+use crate::enrollment::account::starts_nothing;
 use crate::external_program::Program;
 use crate::openssh::effective::{Answers, Effective, EffectiveError};
 use crate::openssh::keys::{KeyLine, lines};
@@ -282,29 +284,51 @@ fn shim_fault(account: &AccountFacts, shim: &Path) -> Option<Check> {
 }
 
 pub fn shell_fault(account: &AccountFacts, program: &str, whose: &str) -> Option<Check> {
-    let shell = &account.shell;
-    let refuses = ["nologin", "false", "true"]
-        .iter()
-        .any(|name| shell.ends_with(name));
-    // An empty field means /bin/sh (passwd(5)).
-    let is_there = shell.as_os_str().is_empty() || shell.exists();
-    if is_there && !refuses {
-        return None;
-    }
-    let user = &account.name;
-    Some(Check::warning(
-        format!("{user}: keys"),
-        format!(
-            "the shell '{}' does not start {program}: {whose} cannot log in",
-            shell.display()
+    let shells = fs::read_to_string("/etc/shells").ok();
+    let (user, shell) = (&account.name, account.shell.as_path());
+    let shown = shell.display();
+    let why = match shell_of(shell, shells.as_deref()) {
+        ShellKind::Login => return None,
+        ShellKind::StartsNothing => {
+            format!("the shell '{shown}' does not start {program}: {whose} cannot log in")
+        }
+        ShellKind::Unlisted => format!(
+            "the shell '{shown}' is not in '/etc/shells': if it does not start {program}, {whose} cannot log in"
         ),
-        format!("usermod -s /bin/sh {user}"),
-    ))
+    };
+    let fix = format!("usermod -s /bin/sh {user}");
+    Some(Check::warning(format!("{user}: keys"), why, fix))
+}
+
+enum ShellKind {
+    Login,
+    StartsNothing,
+    Unlisted,
+}
+
+/// `shells`: the text of `/etc/shells` (shells(5)), if there is one.
+fn shell_of(shell: &Path, shells: Option<&str>) -> ShellKind {
+    // An empty field means /bin/sh (passwd(5)).
+    if shell.as_os_str().is_empty() {
+        return ShellKind::Login;
+    }
+    if starts_nothing(shell) || !shell.exists() {
+        return ShellKind::StartsNothing;
+    }
+    let is_same = |listed: &Path| {
+        // One program may have several names, as in busybox, and one name several paths, as in a merged /usr.
+        listed.file_name() == shell.file_name()
+            && matches!((listed.canonicalize(), shell.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    };
+    let mut listed = shells.map(|text| text.lines().map(|line| Path::new(line.trim())));
+    match listed.as_mut().is_none_or(|all| all.any(is_same)) {
+        true => ShellKind::Login,
+        false => ShellKind::Unlisted,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
     use super::super::agents::tests::agent;
@@ -468,21 +492,44 @@ mod tests {
     #[test]
     fn shell_that_starts_nothing_is_reported() {
         for (shell, expect) in [
-            ("/bin/sh", false),
-            ("", false),
-            ("/usr/sbin/nologin", true),
-            ("/bin/false", true),
-            ("/nonexistent/sh", true),
+            ("/bin/sh", None),
+            ("", None),
+            ("/usr/sbin/nologin", Some("does not start mcp-shim")),
+            ("/bin/false", Some("does not start mcp-shim")),
+            ("/nonexistent/sh", Some("does not start mcp-shim")),
+            ("/usr/bin/git-shell", Some("does not start mcp-shim")),
+            ("/usr/bin/env", Some("is not in '/etc/shells'")),
         ] {
             let account = AccountFacts {
                 shell: shell.into(),
                 ..agent(&[])
             };
+            let found = shell_fault(&account, "mcp-shim", "the agent");
+            let found = whys(found.as_slice());
             assert_eq!(
-                shell_fault(&account, "mcp-shim", "the agent").is_some(),
-                expect,
-                "{shell}"
+                found.len(),
+                usize::from(expect.is_some()),
+                "{shell}: {found:?}"
             );
+            assert!(
+                found.concat().contains(expect.unwrap_or_default()),
+                "{found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn listed_shell_is_known_by_each_of_its_paths() {
+        let is_login =
+            |shell: &str, shells| matches!(shell_of(Path::new(shell), shells), ShellKind::Login);
+        for (shell, shells, expect) in [
+            ("/bin/bash", Some("# shells\n/usr/bin/bash\n"), true),
+            ("/bin/bash", Some("/bin/sh\n"), false),
+            ("/bin/bash", Some(""), false),
+            ("/bin/bash", None, true),
+            ("", Some(""), true),
+        ] {
+            assert_eq!(is_login(shell, shells), expect, "{shell} {shells:?}");
         }
     }
 }

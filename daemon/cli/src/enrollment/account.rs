@@ -19,6 +19,8 @@ const FIRST_UID: u32 = 1000;
 const OVERFLOW_UID: u32 = 65_534;
 /// sshd starts a forced command with the account's shell (sshd(8)).
 const SHELL: &str = "/bin/sh";
+/// Shells that start no program by its path. git-shell and rbash may be in `/etc/shells`.
+const STARTS_NOTHING: [&str; 5] = ["nologin", "false", "true", "git-shell", "rbash"];
 const OWN_PROCESS: &str = "remit-broker";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +46,12 @@ pub enum AccountError {
     Home(PathBuf),
     Shell(Role, PathBuf),
     Leftover(PathBuf),
-    GroupLeft,
+    /// A group has the name of the new account. `is_own`: only an older account of that name used it.
+    GroupLeft {
+        is_own: bool,
+    },
+    /// The new account's own group would have this name.
+    PowerfulName(Name),
     NoProgram(&'static str),
     Program(ProgramError),
     NotMade(Name),
@@ -93,7 +100,14 @@ impl fmt::Display for AccountError {
                 "there is no such account, but '{}' is there already",
                 home.display()
             ),
-            Self::GroupLeft => f.write_str("there is no such account, but a group of its name"),
+            Self::GroupLeft { .. } => {
+                f.write_str("there is no such account, but a group of its name")
+            }
+            Self::PowerfulName(name) => write!(
+                f,
+                "there is no such account, and its own group would be '{name}', {}",
+                of_power(name.as_str()).unwrap_or_default()
+            ),
             Self::NoProgram(path) => write!(f, "this machine has no '{path}'"),
             Self::Program(error) => write!(f, "{error}"),
             Self::NotMade(name) => write!(f, "'{name}' was created, but cannot be found"),
@@ -119,7 +133,10 @@ impl AccountError {
             }
             Self::Shell(..) => format!("usermod --shell {SHELL} {name}"),
             Self::Leftover(_) => "move it away, or choose another name".to_owned(),
-            Self::GroupLeft => format!("groupdel {name}, or choose another name"),
+            Self::GroupLeft { is_own: true } => format!("groupdel {name}, or choose another name"),
+            Self::GroupLeft { is_own: false } | Self::PowerfulName(_) => {
+                "choose another name".to_owned()
+            }
             Self::NoGroup(group) => {
                 format!("install remit's package, or: groupadd --system {group}")
             }
@@ -203,11 +220,9 @@ impl Account {
         if !home.is_absolute() || home.components().count() <= 2 || nowhere.contains(&home) {
             return Err(AccountError::Home(home.to_owned()));
         }
-        match self.shell.file_name().and_then(|name| name.to_str()) {
-            Some("nologin" | "false" | "true") => {
-                Err(AccountError::Shell(role, self.shell.clone()))
-            }
-            Some(_) | None => Ok(others
+        match starts_nothing(&self.shell) {
+            true => Err(AccountError::Shell(role, self.shell.clone())),
+            false => Ok(others
                 .into_iter()
                 .filter(|one| one != group.as_str() && one != name.as_str())
                 .collect()),
@@ -235,6 +250,10 @@ impl Account {
     }
 }
 
+pub fn starts_nothing(shell: &Path) -> bool {
+    STARTS_NOTHING.iter().any(|name| shell.ends_with(name))
+}
+
 pub fn is_powerful(group: &Name) -> bool {
     of_power(group.as_str()).is_some()
 }
@@ -253,23 +272,37 @@ fn program(paths: &[&'static str]) -> Result<Program, AccountError> {
     Program::find(paths).ok_or(AccountError::NoProgram(first))
 }
 
-/// Returns the home of a new account. Fails if the home or group exists, or the name is a powerful group's.
-pub fn new_home(name: &Name) -> Result<PathBuf, AccountError> {
+/// Returns the home of a new account. Fails if the home or group exists, or the name is a powerful group's. `is_again`:
+/// an account of that name was enrolled, and is gone.
+pub fn new_home(name: &Name, is_again: bool) -> Result<PathBuf, AccountError> {
     // The account's own group would have that name, and software installed later would give it rights.
     if is_powerful(name) {
-        return Err(AccountError::Powerful(vec![name.to_string()]));
+        return Err(AccountError::PowerfulName(name.clone()));
     }
-    if gid(name.as_str())?.is_some() {
-        return Err(AccountError::GroupLeft);
+    if let Some(group) = Group::from_name(name.as_str()).map_err(AccountError::Database)? {
+        return Err(AccountError::GroupLeft {
+            is_own: is_again && is_own_group(&group),
+        });
     }
     let defaults = program(&["/usr/sbin/useradd", "/usr/bin/useradd"])?.ask(&["--defaults"])?;
     let defaults = String::from_utf8_lossy(&defaults);
     let base = defaults.lines().find_map(|line| line.strip_prefix("HOME="));
-    let home = Path::new(base.unwrap_or("/home")).join(name.as_str());
+    let home = below(Path::new(base.unwrap_or("/home")), name);
     match home.symlink_metadata() {
         Ok(_) => Err(AccountError::Leftover(home)),
         Err(_) => Ok(home),
     }
+}
+
+/// Returns true if the group may be the one that useradd made for a single account.
+fn is_own_group(group: &Group) -> bool {
+    group.mem.is_empty() && group.gid.as_raw() >= FIRST_UID
+}
+
+/// Returns the home below a base that may be a symbolic link. The path to the keys must have none, so it gets the target's.
+fn below(base: &Path, name: &Name) -> PathBuf {
+    let real = base.canonicalize();
+    real.unwrap_or_else(|_| base.to_owned()).join(name.as_str())
 }
 
 /// Makes an account in its own group only, with an empty home. Password `*`: with `!`, sshd without PAM refuses keys. The
@@ -382,7 +415,7 @@ mod tests {
     #[test]
     fn any_other_is_refused_with_its_reason() {
         type Change<'a> = &'a dyn Fn(&mut Account);
-        let cases: [(&str, Change); 17] = [
+        let cases: [(&str, Change); 19] = [
             ("is root's", &|account| account.uid = 0),
             ("system (uid 999)", &|account| account.uid = 999),
             ("system (uid 65534)", &|account| account.uid = 65_534),
@@ -431,6 +464,12 @@ mod tests {
             ("'/bin/false' starts nothing", &|account| {
                 account.shell = "/bin/false".into()
             }),
+            ("'/usr/bin/git-shell' starts nothing", &|account| {
+                account.shell = "/usr/bin/git-shell".into();
+            }),
+            ("'/bin/rbash' starts nothing", &|account| {
+                account.shell = "/bin/rbash".into()
+            }),
         ];
         for (reason, change) in cases {
             let mut account = agent();
@@ -457,6 +496,53 @@ mod tests {
         assert!(matches!(judge(&account), Err(AccountError::Powerful(_))));
         account.uid = 999;
         assert!(matches!(judge(&account), Err(AccountError::System(999))));
+    }
+
+    #[test]
+    fn a_group_is_removed_only_if_it_was_the_accounts_own() {
+        let group = |gid, members: &[&str]| Group {
+            name: "bot".to_owned(),
+            passwd: c"x".to_owned(),
+            gid: Gid::from_raw(gid),
+            mem: members.iter().map(ToString::to_string).collect(),
+        };
+        for (group, expect) in [
+            (group(1001, &[]), true),
+            (group(999, &[]), false),
+            (group(1001, &["ann"]), false),
+        ] {
+            assert_eq!(is_own_group(&group), expect, "{group:?}");
+        }
+        for (wanted, why) in [
+            ("sudo", "its own group would be 'sudo', sudo makes"),
+            ("remit-admin", "its own group would be 'remit-admin', its"),
+            // Groups of Debian and Fedora: not empty or below 1000.
+            ("mail", "but a group of its name"),
+            ("users", "but a group of its name"),
+        ] {
+            let error = new_home(&name(wanted), true).unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+            assert_eq!(
+                error.lift(&name(wanted)).as_deref(),
+                Some("choose another name")
+            );
+        }
+        let own = AccountError::GroupLeft { is_own: true }.lift(&name("bot"));
+        assert_eq!(own.as_deref(), Some("groupdel bot, or choose another name"));
+    }
+
+    #[test]
+    fn home_below_a_link_has_the_path_of_its_target() {
+        let dir = nix::unistd::mkdtemp("/run/remit-base-XXXXXX").unwrap();
+        let (real, link) = (dir.join("srv"), dir.join("home"));
+        fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let homes = [&real, &link, &dir.join("missing")].map(|base| below(base, &name("bot")));
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(
+            homes,
+            [real.join("bot"), real.join("bot"), dir.join("missing/bot")]
+        );
     }
 
     #[test]

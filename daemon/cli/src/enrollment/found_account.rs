@@ -54,7 +54,9 @@ pub(super) fn find_account(request: &Request, store: &Store) -> Result<FoundAcco
         (None, void) => Ok(FoundAccount {
             record: EnrollmentRecord::new(request.role, None),
             account: None,
-            home: Some(account::new_home(name).map_err(|e| account_refusal(e, name))?),
+            home: Some(
+                account::new_home(name, void.is_some()).map_err(|e| account_refusal(e, name))?,
+            ),
             void,
         }),
     }
