@@ -317,7 +317,7 @@ pub mod tests {
                 let verb = format!("{:?}", parse(&all).unwrap());
                 assert!(verb.contains(reason), "{verb}");
             }
-            for option in ["--", "--kill", "--no-wait", "-h"] {
+            for option in ["--", "--kill", "--no-wait", "-h", "", " "] {
                 let all = [args, &[option]].concat();
                 assert_eq!(parse(&all).err(), Some(ErrorKind::ValueValidation));
             }

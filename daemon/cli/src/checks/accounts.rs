@@ -33,10 +33,10 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> AccountChecks {
     let sockets = [Some(clients), admins];
     let sshd = Answers::read();
     let accounts = AccountDatabase::read();
-    let found = accounts.as_ref().map_err(ToString::to_string);
+    let found = accounts.as_ref().map_err(|error| (error.to_string(), None));
     let found = found.and_then(|accounts| {
-        let enrolled =
-            enrollment::enrolled(Path::new(enrollment::STATE)).map_err(|e| e.to_string())?;
+        let enrolled = enrollment::enrolled(Path::new(enrollment::STATE));
+        let enrolled = enrolled.map_err(|error| (error.to_string(), error.way_out()))?;
         let is_agent = |account: &AccountFacts| {
             let settings = ssh::settings(account, &sshd);
             settings.map_or(Ok(false), |sshd| ssh::starts_shim(account, &sshd))
@@ -46,17 +46,14 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> AccountChecks {
             settings.map_or_else(BTreeSet::new, |sshd| approvers::own_keys(account, &sshd))
         };
         let found = accounts.find(sockets, &enrolled, is_agent, approving);
-        Ok((accounts, enrolled, found.map_err(|e| e.to_string())?))
+        Ok((accounts, enrolled, found.map_err(|e| (e.to_string(), None))?))
     });
     let (accounts, records, found) = match found {
         Ok(found) => found,
-        Err(error) => {
+        Err((error, way_out)) => {
             let why = format!("cannot find out who is an agent: {error}");
-            let failure = Check::failure(
-                "enrolled",
-                &why,
-                "getent group remit; ls /var/lib/remit/enrolled",
-            );
+            let look = || "getent group remit; ls /var/lib/remit/enrolled".to_owned();
+            let failure = Check::failure("enrolled", &why, way_out.unwrap_or_else(look));
             return AccountChecks::unknown(failure, &why);
         }
     };

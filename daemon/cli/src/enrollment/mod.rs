@@ -98,6 +98,16 @@ mod refused {
         }
     }
 
+    impl From<record::RecordError> for Refused {
+        fn from(error: record::RecordError) -> Self {
+            let refused = Self::new(error.to_string());
+            match error.way_out() {
+                Some(lift) => refused.lift(lift),
+                None => refused,
+            }
+        }
+    }
+
     impl From<authorized_keys_file::FileError> for Refused {
         fn from(error: authorized_keys_file::FileError) -> Self {
             use super::authorized_keys_file::FileError::{Changed, Io, Large, Links, Walk};
@@ -111,7 +121,6 @@ mod refused {
 
     refused!(
         arguments::ExpiryError,
-        record::RecordError,
         crate::external_program::ProgramError,
         crate::openssh::effective::EffectiveError
     );

@@ -110,6 +110,18 @@ impl fmt::Display for RecordError {
 
 impl std::error::Error for RecordError {}
 
+impl RecordError {
+    pub fn way_out(&self) -> Option<String> {
+        match self {
+            Self::Malformed(path, _) => Some(format!(
+                "look at '{path}', which lists what was done; move it to another directory, and undo by hand or enroll again",
+                path = path.display()
+            )),
+            Self::Io(..) | Self::Open(_) | Self::Busy => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnrolledAccount {
     pub name: String,
@@ -263,6 +275,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::enrollment::refused::Refused;
     use crate::enrollment::safe_open::tests::Stage;
 
     fn name(text: &str) -> Name {
@@ -346,6 +359,13 @@ mod tests {
             fs::write(store.path(&name("a")), &text).unwrap();
             let error = store.load(&name("a")).unwrap_err();
             assert!(matches!(error, RecordError::Malformed(..)), "{text}");
+            // It stops the enrollment of every account, and it alone cannot be removed by unenroll.
+            let refused = Refused::from(error);
+            let path = store.path(&name("a")).display().to_string();
+            assert!(
+                refused.lift.is_some_and(|lift| lift.contains(&path)),
+                "{text}"
+            );
         }
     }
 
