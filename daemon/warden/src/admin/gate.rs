@@ -15,6 +15,7 @@ use crate::audit::{Event, Record};
 use crate::event_loop::lifecycle::Lifecycle;
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
+use crate::identity::user_names::UserNames;
 use crate::job::context::{JobCx, RequestCx};
 use crate::job::ended;
 use crate::job::state::Parked;
@@ -129,10 +130,21 @@ fn to(requester: &Requester) -> (u64, u64) {
 }
 
 /// Ends a user's pause after the record is written. Fails for the user's own pause, under any account of the person.
-pub fn resume(reports: &mut Reports, subject: &Subject, user: &str) -> Result<String, Refusal> {
+/// `names`: those of accounts now; an account may have had another when the pause began.
+pub fn resume(
+    reports: &mut Reports,
+    subject: &Subject,
+    user: &str,
+    names: &UserNames,
+) -> Result<String, Refusal> {
     let user = remit_common::text::line(user.as_bytes(), WHY);
-    let Some(pause) = reports.breakers.of_user(&user).cloned() else {
+    let now = |uid| names.name(uid);
+    let Some(pause) = reports.breakers.of_user(&user, now).cloned() else {
         return Ok(format!("{user} is not paused"));
+    };
+    let user = match now(pause.uid).filter(|name| *name != pause.user) {
+        None => pause.user.clone(),
+        Some(name) => format!("{name} (paused as {})", pause.user),
     };
     if is_person(subject, std::iter::once(pause.uid).chain(pause.login)) {
         let text = "you cannot end your own pause, with any of your accounts";
@@ -144,7 +156,7 @@ pub fn resume(reports: &mut Reports, subject: &Subject, user: &str) -> Result<St
         pause.why
     );
     let record = with_subject(Record::new(Event::Resumed, message), subject, None)
-        .field("RESUMED", &user)
+        .field("RESUMED", &pause.user)
         .field("CAUSE", &pause.why);
     let still =
         |why: String| Refusal::new(Code::NotStarted, format!("{user} is still paused: {why}"));

@@ -302,10 +302,13 @@ impl Warden {
                 Err(reply)
             }
             AdminRequest::Unlock => Err(unlock(&mut self.reports, life, state, subject)),
-            AdminRequest::Resume { user } => Err(match resume(&mut self.reports, subject, &user) {
-                Ok(sentence) => AdminReply::Done(sentence),
-                Err(refusal) => self.reports.refuse(subject, refusal),
-            }),
+            AdminRequest::Resume { user } => {
+                let names = &self.callers.names;
+                Err(match resume(&mut self.reports, subject, &user, names) {
+                    Ok(sentence) => AdminReply::Done(sentence),
+                    Err(refusal) => self.reports.refuse(subject, refusal),
+                })
+            }
             AdminRequest::Confirm { id } => {
                 let (job_cx, began) = (&mut job_cx!(self), admin.login_began());
                 Err(confirm(job_cx, (subject, gids), began, id.as_deref()))

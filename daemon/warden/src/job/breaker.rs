@@ -138,8 +138,11 @@ impl Breakers {
         self.paused.values()
     }
 
-    pub fn of_user(&self, user: &str) -> Option<&Pause> {
-        self.paused.values().find(|pause| pause.user == user)
+    /// Finds a pause by the name that the account has now, or else by that of its beginning.
+    pub fn of_user(&self, user: &str, now: impl Fn(u32) -> Option<String>) -> Option<&Pause> {
+        let mut paused = self.paused.values();
+        let by_uid = paused.find(|pause| now(pause.uid).is_some_and(|name| name == user));
+        by_uid.or_else(|| self.paused.values().find(|pause| pause.user == user))
     }
 
     /// Counts the end of a change that ran, by its name in rules. Returns the pause that it leads to.
@@ -298,12 +301,42 @@ mod tests {
             (true, false),
             "a restart ends no pause"
         );
-        let pause = breakers.of_user("user1").unwrap();
+        let pause = breakers.of_user("user1", |_| None).unwrap();
         assert_eq!((pause.login, pause.since_ms), (Some(1001), 5));
         breakers.resume(1).unwrap();
         assert_eq!(allowed(&breakers, 1), (true, true));
         let breakers = Breakers::open(&bounds(), dir.path()).unwrap();
         assert_eq!(breakers.paused().count(), 0);
+    }
+
+    #[test]
+    fn pause_is_found_by_the_name_of_the_account_now_and_by_the_old_one() {
+        let dir = StateDir::new("renamed");
+        let mut breakers = Breakers::open(&bounds(), dir.path()).unwrap();
+        for uid in [1, 2] {
+            for _ in 0..3 {
+                breakers.on_change_ended((&user(uid), "service.start"), false, 5);
+            }
+        }
+        let unknown: &dyn Fn(u32) -> Option<String> = &|_| None;
+        // User 1 is now called otherwise, and user 2 has its old name.
+        let renamed: &dyn Fn(u32) -> Option<String> = &|uid| match uid {
+            1 => Some("new".to_owned()),
+            2 => Some("user1".to_owned()),
+            _ => None,
+        };
+        for (name, now, expect) in [
+            ("user1", unknown, Some(1)),
+            ("user2", unknown, Some(2)),
+            ("new", unknown, None),
+            ("new", renamed, Some(1)),
+            ("user1", renamed, Some(2)),
+            ("user2", renamed, Some(2)),
+            ("user3", renamed, None),
+        ] {
+            let found = breakers.of_user(name, now).map(|pause| pause.uid);
+            assert_eq!(found, expect, "{name}");
+        }
     }
 
     #[test]
