@@ -18,6 +18,7 @@ use crate::client::activation;
 /// Longest wait for the daemon's self-test. That of copies has a minute.
 const DEADLINE: Duration = Duration::from_secs(90);
 const DAEMON: &str = "daemon";
+const RESTART: &str = "systemctl restart remitd; if it fails: journalctl -u remitd -n 20";
 const NO_ANSWER: &str = "the daemon did not answer";
 const OTHER_ANSWER: &str = "the daemon answered another question";
 
@@ -45,8 +46,7 @@ pub fn ask(runtime: &Runtime) -> DaemonAnswer {
         };
         tell.send((doctor, status))
     });
-    let restart = "systemctl restart remitd; if it fails: journalctl -u remitd -n 20";
-    let failure = |why: String| unanswered(Check::failure(DAEMON, why, restart));
+    let failure = |why: String| unanswered(Check::failure(DAEMON, why, RESTART));
     match answered.recv_timeout(DEADLINE) {
         Ok((Ok(AdminReply::Doctor(checkup)), status)) => {
             let parts = [part(&checkup), kernel::part(&checkup, &Machine::read())];
@@ -57,18 +57,25 @@ pub fn ask(runtime: &Runtime) -> DaemonAnswer {
             }
         }
         Ok((Ok(_), _)) => failure(OTHER_ANSWER.into()),
-        Ok((Err(ClientError::NotAllowed { socket }), _)) => {
-            let why = format!(
-                "you may not connect to '{}': sudo remit doctor",
-                socket.display()
-            );
-            unanswered(Check::skipped(DAEMON, why))
-        }
-        Ok((Err(error), _)) => failure(error.to_string()),
+        Ok((Err(error), _)) => unanswered(error_check(&error)),
         Err(_) => failure(format!(
             "the daemon did not answer within {} s",
             DEADLINE.as_secs()
         )),
+    }
+}
+
+/// A user that may not ask is no fault of the machine.
+fn error_check(error: &ClientError) -> Check {
+    match error {
+        ClientError::NotAllowed { socket } => Check::skipped(
+            DAEMON,
+            format!(
+                "you may not connect to '{}': sudo remit doctor",
+                socket.display()
+            ),
+        ),
+        error => Check::failure(DAEMON, error.to_string(), RESTART),
     }
 }
 
@@ -193,6 +200,8 @@ fn layer(of: &str, layer: &LayerCheck) -> Check {
 
 #[cfg(test)]
 pub mod tests {
+    use std::io;
+
     use super::*;
     use crate::checks::report::whys;
 
@@ -222,6 +231,23 @@ pub mod tests {
                 ],
             }],
         }
+    }
+
+    #[test]
+    fn a_daemon_that_the_user_may_not_ask_is_no_failure() {
+        let socket = || "/run/remit/admin.sock".into();
+        let not_allowed = ClientError::NotAllowed { socket: socket() };
+        let skipped = "you may not connect to '/run/remit/admin.sock': sudo remit doctor";
+        assert_eq!(error_check(&not_allowed), Check::skipped(DAEMON, skipped));
+        let not_running = ClientError::NotRunning {
+            socket: socket(),
+            error: io::ErrorKind::ConnectionRefused.into(),
+        };
+        let found = whys(&[error_check(&not_running)]);
+        assert!(
+            found[0].starts_with("failure: remitd is not running"),
+            "{found:?}"
+        );
     }
 
     #[test]
