@@ -248,6 +248,7 @@ impl Warden {
         if live.policy.uses(Base::Plan) {
             test_plan_if_new(cx);
         }
+        cx.jobs.required.bind(&live.policy);
         let grants = &mut self.approvals.grants;
         grants.bind(&live.policy);
         judge_grants(cx, grants, &live.policy, &live.people);

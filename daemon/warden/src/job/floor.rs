@@ -7,7 +7,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
 use remit_policy::model::rule::{Grantees, Principal, refused_id};
 use remit_policy::{
-    Approval, Ask, CallerIds, Count, Denial, Machine, Policy, Stdin, Verdict, quoted,
+    Approval, Ask, CallerIds, Command, Count, Denial, Machine, Policy, Stdin, Verdict, quoted,
 };
 use remit_settings::{FloorConfig, RequiredCommand};
 use serde::{Deserialize, Serialize};
@@ -162,25 +162,46 @@ pub fn check_required(require: &[RequiredCommand], policy: &Policy) -> Result<()
 #[derive(Debug, Default)]
 pub struct RequiredCommands {
     require: Vec<RequiredCommand>,
+    /// Of the required commands, in the policy in force.
+    definitions: BTreeMap<String, String>,
     /// Time since boot (CLOCK_BOOTTIME).
     ended: BTreeMap<String, Duration>,
 }
 
 impl RequiredCommands {
-    pub fn new(require: Vec<RequiredCommand>) -> Self {
-        let ended = BTreeMap::new();
-        Self { require, ended }
+    pub fn new(require: Vec<RequiredCommand>, policy: &Policy) -> Self {
+        let mut all = Self {
+            require,
+            ..Self::default()
+        };
+        all.bind(policy);
+        all
     }
 
-    /// Takes note of the end of a command that ran without arguments. Only its last run counts.
-    pub fn on_ended(&mut self, command: &str, is_well: bool, now: Duration) {
-        if !self.require.iter().any(|one| one.command == command) {
+    /// Forgets the ends of commands that this policy defines in another way.
+    pub fn bind(&mut self, policy: &Policy) {
+        let required = self.require.iter();
+        let commands = required.filter_map(|one| policy.command(&one.command));
+        let definitions = commands
+            .map(|command| (command.name.clone(), command.definition.clone()))
+            .collect();
+        let before = std::mem::replace(&mut self.definitions, definitions);
+        let now = &self.definitions;
+        self.ended
+            .retain(|name, _| before.get(name) == now.get(name));
+    }
+
+    /// Takes note of the end of a command that ran without arguments. Only its last run counts, and none of another
+    /// definition.
+    pub fn on_ended(&mut self, command: &Command, is_well: bool, now: Duration) {
+        let name = &command.name;
+        if self.definitions.get(name) != Some(&command.definition) {
             return;
         }
         // Without a clock, no end is within any time.
         match is_well && now != Duration::MAX {
-            true => drop(self.ended.insert(command.to_owned(), now)),
-            false => drop(self.ended.remove(command)),
+            true => drop(self.ended.insert(name.clone(), now)),
+            false => drop(self.ended.remove(name)),
         }
     }
 
@@ -196,7 +217,8 @@ impl RequiredCommands {
             let last = match self.age(command, now) {
                 Some(age) if age < u64::from(*within_s) => continue,
                 Some(age) => format!("it last did {} ago", in_words(age)),
-                None => "its last run failed, or it has not run since remitd started".to_owned(),
+                None => "its last run failed, or it has not run since remitd started or its definition changed"
+                    .to_owned(),
             };
             let text = format!(
                 "a change on this machine needs that '{command}' has ended with exit 0 within {within}, and {last}"
@@ -387,10 +409,29 @@ mod tests {
         }
     }
 
+    /// Three commands that look, with this program.
+    fn looks(program: &str) -> Policy {
+        let command = |name: &str| {
+            format!(
+                "[[command]]\nname = \"{name}\"\nargv = [\"/bin/{program}\"]\neffect = \"read\"\nprofile = \"read\"\nsummary = \"x\"\n"
+            )
+        };
+        let text = ["x.a", "x.b", "x.c"].map(command).concat();
+        let source = Source {
+            name: "a.toml".into(),
+            text: text.into(),
+        };
+        let loaded = remit_policy_compile::load(&[source], &machine());
+        loaded.unwrap_or_else(|found| panic!("{found:?}")).0
+    }
+
     #[test]
     fn only_a_fresh_last_end_counts() {
         let seconds = Duration::from_secs;
-        let mut all = RequiredCommands::new(vec![required("a", 10), required("b", 3600)]);
+        let policy = looks("true");
+        let all = vec![required("x.a", 10), required("x.b", 3600)];
+        let mut all = RequiredCommands::new(all, &policy);
+        let command = |name| policy.command(name).unwrap().as_ref();
         let unmet = |all: &RequiredCommands, now| {
             all.check(seconds(now)).err().map(|refusal| refusal.message)
         };
@@ -399,10 +440,10 @@ mod tests {
                 .unwrap()
                 .contains("has not run since remitd started")
         );
-        all.on_ended("a", true, seconds(100));
-        all.on_ended("c", true, seconds(100));
-        assert!(unmet(&all, 100).unwrap().contains("'b'"));
-        all.on_ended("b", true, seconds(100));
+        all.on_ended(command("x.a"), true, seconds(100));
+        all.on_ended(command("x.c"), true, seconds(100));
+        assert!(unmet(&all, 100).unwrap().contains("'x.b'"));
+        all.on_ended(command("x.b"), true, seconds(100));
         assert_eq!(unmet(&all, 100), None);
         assert_eq!(unmet(&all, 109), None);
         let stale = unmet(&all, 110).unwrap();
@@ -413,18 +454,41 @@ mod tests {
         // A clock that goes back, or fails, proves nothing.
         assert!(unmet(&all, 99).is_some());
         assert!(all.check(Duration::MAX).is_err());
-        all.on_ended("a", false, seconds(101));
-        assert!(unmet(&all, 101).unwrap().contains("'a'"));
-        all.on_ended("a", true, Duration::MAX);
+        all.on_ended(command("x.a"), false, seconds(101));
+        assert!(unmet(&all, 101).unwrap().contains("'x.a'"));
+        all.on_ended(command("x.a"), true, Duration::MAX);
         assert!(unmet(&all, 101).is_some());
         assert_eq!(all.ended.len(), 1);
         assert_eq!(
             all.lines(seconds(400)),
             [
-                "required command 'a' has not ended with exit 0 (needed: within 10 s)",
-                "required command 'b' ended with exit 0 5 min ago (needed: within 60 min)"
+                "required command 'x.a' has not ended with exit 0 (needed: within 10 s)",
+                "required command 'x.b' ended with exit 0 5 min ago (needed: within 60 min)"
             ]
         );
         assert_eq!(RequiredCommands::default().check(seconds(0)), Ok(()));
+    }
+
+    #[test]
+    fn end_counts_for_the_definition_of_the_run_only() {
+        let (now, long) = (Duration::from_secs(5), vec![required("x.a", 3600)]);
+        let [same, other] = ["true", "false"].map(looks);
+        let run = |policy: &Policy| policy.command("x.a").unwrap().clone();
+        for (policy, ran, then, counts) in [
+            (&same, &same, &same, true),
+            (&same, &same, &other, false),
+            // It was bound under an earlier policy.
+            (&other, &same, &other, false),
+            (&other, &same, &same, false),
+        ] {
+            let mut all = RequiredCommands::new(long.clone(), policy);
+            all.on_ended(&run(ran), true, now);
+            all.bind(then);
+            assert_eq!(all.check(now).is_ok(), counts, "{all:?}");
+        }
+        let mut all = RequiredCommands::new(long, &same);
+        all.on_ended(&run(&same), true, now);
+        all.on_ended(&run(&other), false, now);
+        assert_eq!(all.check(now), Ok(()), "that was another command");
     }
 }

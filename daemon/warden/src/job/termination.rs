@@ -328,7 +328,7 @@ fn count_end(cx: &mut JobCx<'_>, plan: &Plan, is_well: bool) {
     if count_check(cx, plan, end) {
         return;
     }
-    if let (Some(command), []) = (call.named(), call.args()) {
+    if let (Some(command), []) = (plan.definition(), call.args()) {
         cx.jobs
             .required
             .on_ended(command, is_well, timers::since_boot());

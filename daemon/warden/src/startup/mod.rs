@@ -78,7 +78,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     let grants = Grants::open(state.dir())?;
     let breakers = Breakers::open(&config.breaker, state.dir()).map_err(Fatal::Unavailable)?;
     let confirmations = Confirmations::open(state.dir()).map_err(Fatal::Unavailable)?;
-    let required = RequiredCommands::new(config.floor.require.clone());
+    let required = RequiredCommands::new(config.floor.require.clone(), &policy.policy);
     let broker = Broker::find(ids, &state, &config)?;
     let sandbox = SandboxManager::set_up(&config, limits.clone(), broker.sink().closing_output())?;
     if let Some(why) = sandbox.refused() {
