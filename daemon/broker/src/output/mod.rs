@@ -125,6 +125,11 @@ impl Output {
         &self.left
     }
 
+    /// Returns the lines of an earlier broker, if they are counted.
+    pub fn earlier_lines(&self) -> Option<Lines> {
+        self.earlier.get().copied()
+    }
+
     /// Waits until the lines of an earlier broker are counted. `count` runs once.
     pub async fn until_counted(&self, count: impl AsyncFnOnce() -> Lines) -> Lines {
         *self.earlier.get_or_init(async || count().await).await

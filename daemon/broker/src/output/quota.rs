@@ -49,7 +49,7 @@ impl Broker {
             };
             let oldest: Rc<Job> = oldest.ok_or(full)?;
             // Count lines before the removal, because the counts stay.
-            self.until_counted(&oldest).await;
+            self.count_to_free(&oldest).await;
             let files = self.jobs.remove_output(&oldest, &self.spool);
             // Wait for the close: the disk space is free only after it.
             run_blocking(move || drop(files)).await;
@@ -73,9 +73,13 @@ impl Broker {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::time::Duration;
+
     use remit_common::names::JobId;
     use remit_link::JobMeta;
     use remit_wire::outcome::{JobReport, Stream};
+    use tokio::time::timeout;
 
     use super::*;
     use crate::hints::notes::About;
@@ -140,6 +144,23 @@ mod tests {
         assert_eq!(left(&others), 0);
         broker.spool.grew(4);
         assert_eq!(broker.free_space(&others).await, Err(Full::Total(30)));
+    }
+
+    /// The owner of the oldest output has calls that take long, and one that is about this output.
+    #[tokio::test]
+    async fn calls_of_its_owner_do_not_delay_the_removal_of_output() {
+        let scratch = Scratch::new();
+        let (broker, [others, .., running]) = broker(&scratch);
+        let account = broker.accounts.of(others.owner.uid);
+        let _busy = account.background_turn().await;
+        let mut asked = pin!(broker.until_counted(&others));
+        let soon = Duration::from_millis(10);
+        assert!(timeout(soon, &mut asked).await.is_err());
+        broker.spool.grew(10);
+        let freed = timeout(Duration::from_secs(10), broker.free_space(&running));
+        assert_eq!(freed.await.expect("it is soon free"), Ok(4));
+        let stdout = report(&broker, &others).stdout;
+        assert_eq!((stdout.lines, stdout.head.len()), (2, 0));
     }
 
     #[tokio::test]

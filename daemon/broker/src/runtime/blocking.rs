@@ -11,7 +11,7 @@ use crate::output::overflow::Lines;
 use crate::runtime::threads::run_blocking;
 use crate::state::Broker;
 
-/// Number of files hashed or counted at the same time, at most one for each uid.
+/// Number of files hashed or counted at the same time, at most one for each uid and one to free space.
 pub const BACKGROUND_TASKS: usize = 2;
 /// Bytes hashed at once. Outputs up to this size in total are hashed without a thread.
 const BLOCK: u64 = 64 << 10;
@@ -24,12 +24,27 @@ impl Broker {
     }
 
     pub async fn recovered_lines(&self, job: &Job, stream: Stream) -> Lines {
+        if let Some(lines) = job.output(stream).earlier_lines() {
+            return lines;
+        }
+        let account = self.accounts.of(job.owner.uid);
+        let _turn = account.background_turn().await;
+        self.count(job, stream).await
+    }
+
+    /// Counts at no turn of the job's user: output of other users needs the space.
+    pub async fn count_to_free(&self, job: &Job) {
+        for stream in BOTH {
+            self.count(job, stream).await;
+        }
+    }
+
+    /// A turn is taken before, and never in here: the first to count must not be behind other calls of the job's user.
+    async fn count(&self, job: &Job, stream: Stream) -> Lines {
         let output = job.output(stream);
         let count = async || {
             let left = *output.left();
             let files = [job.file(&self.spool, stream), job.more(&self.spool, stream)];
-            let account = self.accounts.of(job.owner.uid);
-            let _turn = account.background_turn().await;
             let _permit = self.background.acquire().await;
             let count = move || {
                 let [file, more] = &files;
