@@ -12,9 +12,7 @@ use std::time::{Duration, Instant};
 use remit_closer::{Closer, ForeignPipe};
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_link::{
-    Delivery, ForeignSocket, HistoryRecord, JobMeta, Link, LinkError, Owner, ToBroker, ToWarden,
-};
+use remit_link::{Delivery, ForeignSocket, JobMeta, Link, LinkError, Owner, ToBroker, ToWarden};
 use remit_wire::Bytes;
 use remit_wire::outcome::Ending;
 use tokio::sync::{Semaphore, oneshot};
@@ -160,12 +158,6 @@ impl Broker {
             removing: Semaphore::new(1),
             sessions: RefCell::default(),
             closer: Closer::default(),
-        }
-    }
-
-    fn store(&self, entry: &HistoryRecord) {
-        if let Some(seq) = self.history.store(entry) {
-            self.warden.tell(&ToWarden::HistoryStored { seq });
         }
     }
 
