@@ -168,7 +168,8 @@ impl Call {
             Purpose::Change { .. } | Purpose::Try => true,
         };
         if may_change {
-            self.broker.snapshots.before_change().await;
+            let account = &self.client.account;
+            self.broker.snapshots.before_change(account).await;
         }
         let mut about = notes::of_run(&run, &MayUse::default());
         if about.asks_for_grants() {

@@ -12,6 +12,8 @@ use remit_common::token_bucket::TokenBucket;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::sleep;
 
+use crate::snapshots;
+
 const ACCOUNTS: usize = 1024;
 /// Questions of one uid to the service manager, per second, after a burst: as many as remit-bus lets a job list units.
 const QUESTIONS: u32 = 10;
@@ -27,6 +29,7 @@ pub struct Account {
     host: Semaphore,
     manager: Semaphore,
     questions: RefCell<TokenBucket>,
+    snapshots: RefCell<TokenBucket>,
     search: Arc<Semaphore>,
     answers: Arc<Semaphore>,
     background: Semaphore,
@@ -60,6 +63,7 @@ impl Account {
             host: Semaphore::new(1),
             manager: Semaphore::new(1),
             questions: RefCell::new(TokenBucket::per_second(QUESTIONS, QUESTION_BURST, now)),
+            snapshots: RefCell::new(TokenBucket::new(snapshots::BURST, snapshots::REFILL, now)),
             search: Arc::new(Semaphore::new(1)),
             answers: Arc::new(Semaphore::new(1)),
             background: Semaphore::new(1),
@@ -112,7 +116,7 @@ impl Account {
     }
 
     fn is_used(&self, now: Instant) -> bool {
-        let buckets = [&self.rate, &self.questions];
+        let buckets = [&self.rate, &self.questions, &self.snapshots];
         self.pipes_read() > 0 || buckets.iter().any(|bucket| !bucket.borrow().is_full(now))
     }
 
@@ -120,6 +124,11 @@ impl Account {
     pub fn pay(&self, bytes: usize) -> Result<(), Duration> {
         let cost = 1 + (bytes / caps::REQUEST_UNIT) as u64;
         self.rate.borrow_mut().take(cost, Instant::now())
+    }
+
+    /// Returns false if the user has used up its snapshots before changes for now.
+    pub fn pays_for_snapshot(&self) -> bool {
+        self.snapshots.borrow_mut().take(1, Instant::now()).is_ok()
     }
 
     pub fn buffer(self: &Rc<Self>, bytes: usize) -> Option<Buffered> {

@@ -30,18 +30,19 @@ pub fn changes(
         .as_ref()
         .map_or_else(SnapshotClocks::now, |now| now.from.clone());
     let mut gaps = Vec::new();
-    let started_ms = match since {
+    let ended = match since {
         Since::Job(job) => {
             let (at, ended) = after(&kept, job, caller).ok_or_else(|| no_job(job))?;
             kept.truncate(at + 1);
             gaps.extend(kept.last().and_then(|after| late(after, &ended)));
-            ended.started_ms
+            Some(ended)
         }
         Since::Time(_) | Since::Boot => {
             kept.extend(now.map(|now| without_named(now, &kept)));
-            0
+            None
         }
     };
+    let started_ms = ended.as_ref().map_or(0, |ended| ended.started_ms);
     let is_first = |last: &KeptSnapshot, kept: &KeptSnapshot| match since {
         Since::Time(unix_ms) => kept.is_before(unix_ms, &clocks),
         Since::Boot => kept.is_of_boot(&clocks),
@@ -52,9 +53,7 @@ pub fn changes(
     let [before, .., last] = kept else {
         return Err(none_before(since));
     };
-    if matches!(since, Since::Job(_)) {
-        gaps.extend(early(kept, started_ms));
-    }
+    gaps.extend(ended.and_then(|ended| early(kept, &ended)));
     let found = compared(before, last, &mut gaps);
     let by = causes(kept, &found, caller);
     let total = found.len() as u64;
@@ -131,9 +130,11 @@ fn late(after: &KeptSnapshot, ended: &EndedChange) -> Option<Gap> {
     })
 }
 
-/// A request waits for its snapshot for [`PATIENCE`]. One that is complete after its start does not show what was before.
-fn early(kept: &[KeptSnapshot], started_ms: u64) -> Option<Gap> {
+/// A snapshot delays its request for at most [`PATIENCE`]: one that is complete after the start of the job does not show what
+/// was before. An approval or a slot can delay the job longer.
+fn early(kept: &[KeptSnapshot], ended: &EndedChange) -> Option<Gap> {
     let (before, others) = kept.split_first()?;
+    let started_ms = ended.started_ms;
     let overlaps = |kept: &KeptSnapshot| {
         let taken = kept.from.boottime_ms..kept.to.boottime_ms;
         // The first one since the start of the daemon can be the one before a change.
@@ -143,12 +144,26 @@ fn early(kept: &[KeptSnapshot], started_ms: u64) -> Option<Gap> {
         );
         is_before && taken.contains(&started_ms)
     };
-    others.iter().any(overlaps).then(|| Gap {
-        fact: "since".to_owned(),
-        why: format!(
+    // Of another boot, it is said to be too new or too old.
+    let is_of_boot = others.last()?.is_of_boot(&before.from);
+    let looked_ms = before.to.boottime_ms.max(ended.looked_ms);
+    let age = Duration::from_millis(started_ms.saturating_sub(looked_ms));
+    let why = if others.iter().any(overlaps) {
+        format!(
             "the snapshot before the job was complete only after its start; what others changed since {} is listed too",
             calendar::utc(before.from.unix_ms)
-        ),
+        )
+    } else if is_of_boot && age > PATIENCE {
+        format!(
+            "the snapshot before the job is {} s older than its start; what others changed in this time is listed too",
+            age.as_secs()
+        )
+    } else {
+        return None;
+    };
+    Some(Gap {
+        fact: "since".to_owned(),
+        why,
     })
 }
 
@@ -311,6 +326,7 @@ mod tests {
             .map(|&(job, uid, started_ms)| EndedChange {
                 job,
                 owner: user(uid),
+                looked_ms: 0,
                 started_ms,
                 ended_ms: started_ms + 100,
             })
@@ -470,6 +486,31 @@ mod tests {
             assert_eq!(gaps(reason, 1050), []);
             let why = &gaps(reason, 1150)[0].why;
             assert!(why.contains("only after its start"), "{why}");
+        }
+    }
+
+    #[test]
+    fn snapshot_long_before_a_job_is_said_to_show_more() {
+        let gaps = |looked_ms| {
+            let mut all = history();
+            all.truncate(2);
+            let after = kept(SnapshotReason::AfterChange, 62_500, &all[1].lines);
+            let mut after = with(after, &[(JOB, ME, 62_000)]);
+            after.ended[0].looked_ms = looked_ms;
+            all.push(after);
+            changes(all, None, Since::Job(JOB), &user(ME)).unwrap().gaps
+        };
+        // The second one was equal to the one before, so it is not kept.
+        for (looked_ms, age) in [(0, Some("60 s")), (57_000, Some("5 s")), (61_000, None)] {
+            let gaps = gaps(looked_ms);
+            assert_eq!(gaps.len(), usize::from(age.is_some()), "{gaps:?}");
+            if let Some(age) = age {
+                let why = &gaps[0].why;
+                assert!(
+                    why.contains(&format!("{age} older than its start")),
+                    "{why}"
+                );
+            }
         }
     }
 

@@ -78,9 +78,36 @@ impl SnapshotReason {
 pub struct EndedChange {
     pub job: JobId,
     pub owner: Owner,
+    /// When the last snapshot before its start was complete, also one that was not kept because it was equal to the one
+    /// before. In milliseconds since the boot; 0 if that is not known.
+    pub looked_ms: u64,
     /// Start and end, in milliseconds since the boot. The end of a job that runs is 0.
     pub started_ms: u64,
     pub ended_ms: u64,
+}
+
+/// A job that may change the host and has not ended.
+#[derive(Debug)]
+pub struct PendingChange {
+    pub owner: Owner,
+    pub looked_ms: u64,
+    /// Milliseconds since the boot. `None`: it has not started.
+    pub started_ms: Option<u64>,
+}
+
+impl PendingChange {
+    /// Returns `None` if it never ran: it changed nothing.
+    pub fn end(&self, job: JobId, ended_ms: u64) -> Option<EndedChange> {
+        let started_ms = self.started_ms?;
+        let owner = self.owner.clone();
+        Some(EndedChange {
+            job,
+            owner,
+            looked_ms: self.looked_ms,
+            started_ms,
+            ended_ms,
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,12 +168,13 @@ impl KeptSnapshot {
         for EndedChange {
             job,
             owner: Owner { uid, user },
+            looked_ms,
             started_ms,
             ended_ms,
         } in ended
         {
             let user = remit_common::text::line(user.as_bytes(), 256);
-            text += &format!("job {job} {uid} {started_ms} {ended_ms} {user}\n");
+            text += &format!("job {job} {uid} {looked_ms} {started_ms} {ended_ms} {user}\n");
         }
         for Gap { fact, why } in gaps {
             text += &format!(
@@ -208,15 +236,17 @@ impl KeptSnapshot {
 }
 
 fn ended(line: &str) -> Option<EndedChange> {
-    let mut words = line.splitn(5, ' ');
+    let mut words = line.splitn(6, ' ');
     let job = JobId::from_str(words.next()?).ok()?;
     let uid = words.next()?.parse().ok()?;
+    let looked_ms = words.next()?.parse().ok()?;
     let started_ms = words.next()?.parse().ok()?;
     let ended_ms = words.next()?.parse().ok()?;
     let user = words.next()?.to_owned();
     Some(EndedChange {
         job,
         owner: Owner { uid, user },
+        looked_ms,
         started_ms,
         ended_ms,
     })
@@ -262,6 +292,7 @@ pub mod tests {
                 uid: 8,
                 user: "alice b".into(),
             },
+            looked_ms: 4,
             started_ms: 5,
             ended_ms: 6,
         });

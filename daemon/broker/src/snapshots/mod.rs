@@ -22,15 +22,17 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::runtime::threads::run_blocking;
+use crate::session::usage::Account;
 
-use kept::{EndedChange, KeptSnapshot, PATIENCE, SnapshotClocks, SnapshotReason};
+use kept::{EndedChange, KeptSnapshot, PATIENCE, PendingChange, SnapshotClocks, SnapshotReason};
 use store::SnapshotStore;
 
 pub use kept::boottime_ms;
 
-/// Snapshots at once, and the time after which so many are possible again. A flood of changes shares them.
-const BURST: u64 = 10;
-const REFILL: Duration = Duration::from_secs(60);
+/// Snapshots at once, and the time after which so many are possible again: before requests for each user, and all others
+/// together. A flood of changes shares them.
+pub const BURST: u64 = 10;
+pub const REFILL: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 /// Ended jobs that no snapshot could be kept for, as with a full disk. Older ones are left out.
 const UNKEPT: usize = 1000;
@@ -51,37 +53,22 @@ pub struct Snapshots {
     has_kept: Cell<bool>,
     /// While one is taken: the ended jobs that it names.
     taking: RefCell<Option<Vec<EndedChange>>>,
-    /// The next one waits for its turn, and nobody waits for it.
+    /// The next one has no turn yet, and no answer is delayed by it.
     is_delayed: Cell<bool>,
+    /// A request did not wait any longer for the one that is taken, and no other does.
+    is_hung: Cell<bool>,
+    /// When the last one that is kept, or equal to the one before, was complete, in milliseconds since the boot.
+    looked: Cell<u64>,
     budget: RefCell<TokenBucket>,
     /// Why the newest one could not be kept.
     failure: RefCell<Option<String>>,
 }
 
-#[derive(Debug)]
-struct PendingChange {
-    owner: Owner,
-    /// Milliseconds since the boot. `None`: it has not started.
-    started_ms: Option<u64>,
-}
-
-impl PendingChange {
-    /// Returns `None` if it never ran: it changed nothing.
-    fn end(&self, job: JobId, ended_ms: u64) -> Option<EndedChange> {
-        let started_ms = self.started_ms?;
-        let owner = self.owner.clone();
-        Some(EndedChange {
-            job,
-            owner,
-            started_ms,
-            ended_ms,
-        })
-    }
-}
-
 #[derive(Debug, Default)]
 struct WantedSnapshot {
     reason: Option<SnapshotReason>,
+    /// A user has paid for it: it needs no turn.
+    is_paid: bool,
     ended: Vec<EndedChange>,
 }
 
@@ -107,6 +94,8 @@ impl Snapshots {
             has_kept: Cell::new(false),
             taking: RefCell::default(),
             is_delayed: Cell::new(false),
+            is_hung: Cell::new(false),
+            looked: Cell::new(0),
             budget: RefCell::new(TokenBucket::new(BURST, REFILL, std::time::Instant::now())),
             failure: RefCell::default(),
         }
@@ -131,13 +120,17 @@ impl Snapshots {
                 }
                 self.taking.replace(Some(ended.clone()));
                 let kept = take(self.at.clone(), reason, ended, ()).await;
+                let complete_ms = kept.to.boottime_ms;
                 let store = store.clone();
                 let stored = run_blocking(move || store.add(&kept)).await;
                 let ended = self.taking.take().unwrap_or_default();
-                self.is_delayed.set(false);
+                self.is_hung.set(false);
                 let stored = stored.unwrap_or_else(|| Err("its writer failed".to_owned()));
                 match &stored {
-                    Ok(()) => self.has_kept.set(true),
+                    Ok(()) => {
+                        self.has_kept.set(true);
+                        self.looked.set(complete_ms);
+                    }
                     Err(_) => self.wanted.borrow_mut().put_back(ended),
                 }
                 self.log(stored);
@@ -156,12 +149,15 @@ impl Snapshots {
     }
 
     async fn until_turn(&self) {
-        loop {
+        while !self.wanted.borrow().is_paid {
             let turn = self.budget.borrow_mut().take(1, std::time::Instant::now());
             let Err(wait) = turn else { break };
             self.is_delayed.set(true);
             self.taken.notify_waiters();
-            sleep(wait).await;
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = self.work.notified() => {}
+            }
         }
         self.is_delayed.set(false);
     }
@@ -169,6 +165,7 @@ impl Snapshots {
     fn next(&self) -> Option<(SnapshotReason, Vec<EndedChange>)> {
         let mut wanted = self.wanted.borrow_mut();
         let ended = std::mem::take(&mut wanted.ended);
+        wanted.is_paid = false;
         let reason = wanted.reason.take()?;
         match self.has_kept.get() {
             true => Some((reason, ended)),
@@ -201,20 +198,22 @@ impl Snapshots {
         }
     }
 
-    /// Returns when a snapshot is kept that the request cannot have changed, or after [`PATIENCE`].
-    pub async fn before_change(&self) {
-        if self.store.is_none() {
+    /// Returns when a snapshot is kept that the request cannot have changed, or after [`PATIENCE`]. Without one the answer
+    /// about the job says how old the last one was at its start. Each user pays: refused requests cost others none.
+    pub async fn before_change(&self, account: &Account) {
+        if self.store.is_none() || !account.pays_for_snapshot() {
             return;
         }
         // One that is being taken now ends before the request begins.
         if !self.is_taking() {
+            self.wanted.borrow_mut().is_paid = true;
             self.want(SnapshotReason::BeforeChange);
         }
         let before = self.finished.get();
-        let is_over = || self.finished.get() != before || self.is_delayed.get();
+        let is_over = || self.finished.get() != before || self.is_hung.get();
         if self.until(is_over).await.is_err() {
             // A dead file system can hold it for good: the next request does not wait.
-            self.is_delayed.set(true);
+            self.is_hung.set(true);
             tracing::warn!("a request that may change the host did not wait for a snapshot");
         }
     }
@@ -237,16 +236,26 @@ impl Snapshots {
     /// the boot; `None`: it has not started yet.
     pub fn changing(&self, job: JobId, owner: &Owner, started_ms: Option<u64>) {
         if self.store.is_some() {
-            let owner = owner.clone();
-            let change = PendingChange { owner, started_ms };
+            let change = PendingChange {
+                owner: owner.clone(),
+                looked_ms: started_ms.map_or(0, |started_ms| self.looked_before(started_ms)),
+                started_ms,
+            };
             self.changing.borrow_mut().insert(job, change);
         }
     }
 
     pub fn started(&self, job: JobId) {
         if let Some(change) = self.changing.borrow_mut().get_mut(&job) {
-            change.started_ms = Some(boottime_ms());
+            let started_ms = boottime_ms();
+            change.looked_ms = self.looked_before(started_ms);
+            change.started_ms = Some(started_ms);
         }
+    }
+
+    fn looked_before(&self, started_ms: u64) -> u64 {
+        let looked = self.looked.get();
+        if looked <= started_ms { looked } else { 0 }
     }
 
     pub fn ended(&self, job: JobId) {
@@ -320,7 +329,8 @@ impl Snapshots {
             let is_wanted = |ended: &EndedChange| ended.job == job;
             let wanted = self.wanted.borrow();
             let is_waiting = wanted.reason.is_some() && wanted.ended.iter().any(is_wanted);
-            !self.is_delayed.get() && (self.is_taking() || is_waiting)
+            let is_late = self.is_delayed.get() || self.is_hung.get();
+            !is_late && (self.is_taking() || is_waiting)
         };
         // Without it the answer says what is missing.
         let _ = self.until(|| !is_due()).await;
@@ -381,6 +391,7 @@ mod tests {
     use super::*;
     use crate::job::registry::tests::own;
     use crate::output::spool::tests::Scratch;
+    use crate::session::usage::Accounts;
 
     #[tokio::test]
     async fn job_of_snapshot_that_is_not_kept_is_in_the_next_one() {
@@ -432,6 +443,47 @@ mod tests {
         assert!(!snapshots.is_wanted());
         snapshots.ended(ran);
         assert_eq!(jobs(&snapshots.next().unwrap().1), [ran]);
+    }
+
+    /// All turns are used up by changes of others, and one user's snapshots by refused requests.
+    #[tokio::test]
+    async fn each_user_pays_for_the_snapshots_before_its_requests() {
+        let scratch = Scratch::new();
+        let snapshots = Rc::new(Snapshots::open(Some(&scratch.path)));
+        let accounts = Accounts::default();
+        let [refused, other] = [1, 2].map(|uid| accounts.of(uid));
+        let test = async {
+            let serving = Rc::clone(&snapshots);
+            spawn_local(async move { serving.serve().await });
+            while snapshots.finished.get() == 0 {
+                snapshots.taken.notified().await;
+            }
+            while refused.pays_for_snapshot() {}
+            let now = std::time::Instant::now();
+            while snapshots.budget.borrow_mut().take(1, now).is_ok() {}
+            snapshots.want(SnapshotReason::AfterChange);
+            while !snapshots.is_delayed.get() {
+                snapshots.taken.notified().await;
+            }
+            for (account, is_taken) in [(&refused, false), (&other, true)] {
+                let before = snapshots.finished.get();
+                snapshots.before_change(account).await;
+                assert_eq!(snapshots.finished.get() != before, is_taken);
+            }
+            let looked = snapshots.looked.get();
+            assert!(looked > 0 && !snapshots.is_hung.get());
+            // The second has waited for an approval.
+            let [at_once, late] = [1, 2].map(|id| JobId([id; 16]));
+            snapshots.changing(at_once, &own(2), Some(boottime_ms()));
+            snapshots.changing(late, &own(2), None);
+            snapshots.started(late);
+            snapshots.changing(JobId([3; 16]), &own(2), Some(looked - 1));
+            let mut looks: Vec<_> = snapshots.unkept();
+            looks.sort_by_key(|change| change.job);
+            let looks: Vec<u64> = looks.iter().map(|change| change.looked_ms).collect();
+            assert_eq!(looks, [looked, looked, 0]);
+        };
+        LocalSet::new().run_until(test).await;
     }
 
     fn jobs(changes: &[EndedChange]) -> Vec<JobId> {

@@ -208,6 +208,7 @@ mod tests {
             ended: vec![EndedChange {
                 job: JobId([1; 16]),
                 owner: own(1),
+                looked_ms: 0,
                 started_ms: 1,
                 ended_ms: 2,
             }],
