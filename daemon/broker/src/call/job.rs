@@ -255,9 +255,10 @@ impl Call {
         let (stream, pattern) = (query.stream, query.pattern.clone());
         let output = job.output(stream);
         let file = job.file(&self.broker.spool, stream);
-        let end = output.there(file.as_ref());
+        let there = output.there(file.as_ref());
+        let end = job.searchable_length(stream, file.as_ref(), there);
         let (ended, total) = (job.has_ended(), output.written());
-        let file = file.and_then(|file| job.to_search(stream, file, end));
+        let file = file.and_then(|file| job.to_search(stream, file, there));
         let range = Range {
             offset: query.offset,
             end,

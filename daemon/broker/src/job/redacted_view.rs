@@ -186,6 +186,12 @@ impl Job {
         }
     }
 
+    /// A search ends where a page does: a later one cannot return to a line that was masked as a possible start of a secret.
+    pub fn searchable_length(&self, stream: Stream, file: Option<&File>, there: u64) -> u64 {
+        let redactor = self.secrets.redactor();
+        self.showable_length(stream, file, there, redactor.as_deref())
+    }
+
     pub fn to_search(&self, stream: Stream, file: File, there: u64) -> Option<RedactedFile> {
         (!self.secrets.are_lost()).then(|| RedactedFile {
             redactor: self.secrets.redactor(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
-use remit_link::ToWarden;
+use remit_link::{ToBroker, ToWarden};
 use remit_wire::outcome::{Matches, Stream};
 
 use crate::output::job;
@@ -132,6 +132,39 @@ fn what_is_no_search_is_refused() {
     let id = ended(&broker, &mut client, 2, b"", b"");
     let found = client.grep(id, |_| {}).unwrap();
     assert_eq!((found.lines.len(), found.next, found.eof), (0, 0, true));
+}
+
+/// A line that was masked would never be searched as it is.
+#[test]
+fn search_of_a_running_job_ends_before_a_possible_secret() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let mut client = broker.client(1000);
+    let (mut job, pipes) = FakeJob::new(1, 1000);
+    let message = ToBroker::Job {
+        secrets: vec![b"ab\ncd".to_vec().into()],
+        ticket: Some(99),
+        meta: Box::new(job.meta.clone()),
+    };
+    broker.tell(&message, &[&pipes[0], &pipes[1]]);
+    for (text, total, offset, expect, next) in [
+        ("x\nab\n", 5, 0, &["1:x"][..], 2),
+        ("xx\n", 8, 2, &["2:ab", "3:xx"], 8),
+    ] {
+        job.write(text.as_bytes(), b"");
+        while client.job(job.id, 0).stdout.total < total {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let found = client.grep(job.id, |query| {
+            query.pattern = ".".into();
+            query.offset = offset;
+        });
+        let found = found.unwrap();
+        assert_eq!(
+            (lines(&found), found.next),
+            (expect.iter().map(|line| (*line).to_owned()).collect(), next)
+        );
+    }
 }
 
 #[test]
