@@ -48,7 +48,10 @@ pub fn show(name: &str) -> Result<ExitCode, String> {
 pub fn settings() -> Result<ExitCode, String> {
     let files = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
     let read = files.map(|file| match fs::read(file) {
-        Ok(settings) => Ok(Some((file, settings))),
+        Ok(settings) => {
+            let names_one = !servers(&String::from_utf8_lossy(&settings)).is_empty();
+            Ok(names_one.then_some((file, settings)))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(format!("cannot read {file}: {error}")),
     });
