@@ -1,6 +1,7 @@
 //! Asks the service manager for a job, follows it to its end, and judges the states of the units after it.
 
 use std::future::poll_fn;
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,6 +18,10 @@ use crate::bus::{Bus, said};
 
 /// The result of a job that is not seen to end.
 const GOES_ON: &str = "it has not ended within nine minutes; the job goes on";
+/// The same if the unit has no job by then.
+const UNSEEN: &str = "its result was not seen within nine minutes; the job has ended";
+/// Signals that are kept until they are read. Of one more, zbus reads no reply until another is read.
+const QUEUE: usize = 1 << 14;
 /// Other units of which lines of the journal are shown.
 const NAMED: usize = 5;
 
@@ -27,9 +32,6 @@ pub async fn job(
     unit: &Known,
     others: &[(&Known, Act)],
 ) -> Result<(), Fault> {
-    // Subscribe before the call: the job can end before its reply is read.
-    bus.call::<_, ()>(&SYSTEMD, "Subscribe", &()).await?;
-    let manager = bus.owner(&SYSTEMD).await?;
     let units: Vec<&Known> = [unit]
         .into_iter()
         .chain(others.iter().map(|(known, _)| *known))
@@ -43,25 +45,21 @@ pub async fn job(
             other => other?,
         }
     }
-    let mut removed = jobs_removed(bus).await?;
     let before = state(bus, unit).await?;
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let asked: OwnedObjectPath = bus
-        .call(&SYSTEMD, method, &(unit.id.as_str(), "replace"))
-        .await?;
-    let ended = timeout_at(bus.end_of_jobs(), ended(&mut removed, &manager, &asked)).await;
-    let result = ended.unwrap_or_else(|_| Ok(GOES_ON.to_owned()))?;
-    let pauses = match (method, result.as_str()) {
+    let result = asked(bus, method, &unit.id).await?;
+    let pauses = match (method, result.as_deref()) {
         ("StopUnit", _) => 0,
-        (_, "done") => LOOKS,
+        (_, Some("done")) => LOOKS,
         _ => 0,
     };
     let look = async |known: &&Known| state(bus, known).await;
     let all = settled(&units, pauses, look, async || sleep(LOOK).await).await?;
     let mut all = all.into_iter();
     let after = all.next().unwrap_or_default();
+    let result = result.unwrap_or_else(|| unseen(&after).to_owned());
     println!("{method} {}: {result}", unit.id);
     println!("before: {before}");
     println!("after:  {after}");
@@ -140,6 +138,25 @@ fn decides(unit: &Known, other: &Known, act: Act) -> bool {
     act != Act::Start || other.active == "active" || restarted.any(|name| other.is_named(name))
 }
 
+/// Returns the result of the job, or `None` if its end is not seen in time. The stream ends with it: the signals of later
+/// jobs would fill its queue.
+async fn asked(bus: &Bus, method: &str, id: &str) -> Result<Option<String>, Fault> {
+    // Subscribe before the call: the job can end before its reply is read.
+    bus.call::<_, ()>(&SYSTEMD, "Subscribe", &()).await?;
+    let manager = bus.owner(&SYSTEMD).await?;
+    let mut removed = jobs_removed(bus).await?;
+    let job: OwnedObjectPath = bus.call(&SYSTEMD, method, &(id, "replace")).await?;
+    let ended = timeout_at(bus.end_of_jobs(), ended(bus, &mut removed, &manager, &job)).await;
+    ended.ok().transpose()
+}
+
+fn unseen(after: &SeenUnit) -> &'static str {
+    match after.has_job {
+        true => GOES_ON,
+        false => UNSEEN,
+    }
+}
+
 async fn jobs_removed(bus: &Bus) -> Result<MessageStream, Fault> {
     let failed = |error| Fault::Failed(format!("cannot wait for a job: {}", said(&error)));
     let rule = MatchRule::builder()
@@ -150,28 +167,33 @@ async fn jobs_removed(bus: &Bus) -> Result<MessageStream, Fault> {
         .member("JobRemoved")
         .build()
         .map_err(failed)?;
-    MessageStream::for_match_rule(rule, &bus.connection, None)
+    MessageStream::for_match_rule(rule, &bus.connection, NonZeroUsize::new(QUEUE))
         .await
         .map_err(failed)
 }
 
-/// Waits for the result of a job. Any process can send a signal, so only the manager's own connection counts.
+/// Waits for the result of a job. Any process can send a signal, so only those of the manager count.
 async fn ended(
+    bus: &Bus,
     removed: &mut MessageStream,
     manager: &str,
     job: &OwnedObjectPath,
 ) -> Result<String, Fault> {
     while let Some(signal) = poll_fn(|context| Pin::new(&mut *removed).poll_next(context)).await {
         let signal: Message = signal.map_err(|error| Fault::Failed(said(&error)))?;
-        if signal.header().sender().map(|sender| sender.as_str()) != Some(manager) {
-            continue;
-        }
+        let header = signal.header();
+        let sender = header.sender().map_or("", |sender| sender.as_str());
         let body = signal.body();
         let reported: Result<(u32, OwnedObjectPath, String, String), _> = body.deserialize();
         match reported {
-            Ok((_, ended, _, result)) if ended == *job => return Ok(result),
-            Ok(_) => {}
-            Err(error) => return Err(Fault::Failed(said(&error))),
+            Ok((_, ended, _, result)) if ended == *job => {
+                // After `daemon-reexec` the manager has another connection.
+                if sender == manager || bus.owner(&SYSTEMD).await.is_ok_and(|now| now == sender) {
+                    return Ok(result);
+                }
+            }
+            Err(error) if sender == manager => return Err(Fault::Failed(said(&error))),
+            Ok(_) | Err(_) => {}
         }
     }
     Err(Fault::Failed("the system bus has ended".into()))
@@ -179,8 +201,105 @@ async fn ended(
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+    use zbus::{Connection, connection};
+
     use super::*;
+    use crate::bus::run;
     use crate::unit::seen::tests::seen;
+
+    const JOB: &str = "/org/freedesktop/systemd1/job/7";
+    const OTHER: &str = "/org/freedesktop/systemd1/job/8";
+
+    /// The sender of an end of a job, the job, its result, and how often it is sent.
+    type End = (&'static str, &'static str, &'static str, usize);
+
+    /// Answers as a manager that is `:1.1` before the job and `:1.2` after it, with these signals before and after the job's
+    /// reply.
+    async fn manage(manager: Connection, before: Vec<End>, after: Vec<End>) {
+        let send = async |ends: &[End]| {
+            for (sender, job, result, times) in ends {
+                let job = OwnedObjectPath::try_from(*job).unwrap();
+                let signal = Message::signal(SYSTEMD.path, SYSTEMD.manager, "JobRemoved")
+                    .sender(*sender)
+                    .build(&(7_u32, job, "a.service", *result))
+                    .unwrap();
+                for _ in 0..*times {
+                    manager.send(&signal).await.unwrap();
+                }
+            }
+        };
+        let mut calls = MessageStream::from(&manager);
+        let mut owner = ":1.1";
+        while let Some(Ok(call)) = poll_fn(|context| Pin::new(&mut calls).poll_next(context)).await
+        {
+            let header = call.header();
+            match header.member().map(|member| member.as_str()) {
+                Some("GetNameOwner") => manager.reply(&header, &owner).await.unwrap(),
+                Some("RestartUnit") => {
+                    owner = ":1.2";
+                    send(&before).await;
+                    let job = OwnedObjectPath::try_from(JOB).unwrap();
+                    manager.reply(&header, &job).await.unwrap();
+                    send(&after).await;
+                }
+                _ => manager.reply(&header, &()).await.unwrap(),
+            }
+        }
+    }
+
+    #[test]
+    fn end_of_a_job_is_seen_among_many_and_hinders_no_later_reply() {
+        let done: End = (":1.1", JOB, "done", 1);
+        let many: End = (":1.1", OTHER, "failed", 300);
+        let stranger: End = (":1.9", JOB, "failed", 1);
+        for (before, after) in [
+            (vec![], vec![done]),
+            (vec![done], vec![]),
+            (vec![many], vec![done]),
+            (vec![], vec![done, many]),
+            (vec![done, many], vec![many]),
+            (vec![], vec![stranger, done]),
+            // It has executed itself again.
+            (vec![], vec![stranger, (":1.2", JOB, "done", 1)]),
+        ] {
+            let case = format!("{before:?} {after:?}");
+            let ended = run(async {
+                let (client, server) = UnixStream::pair().unwrap();
+                let server = connection::Builder::unix_stream(server)
+                    .server(zbus::Guid::generate())
+                    .p2p()
+                    .build();
+                let client = connection::Builder::unix_stream(client).p2p().build();
+                let (server, client) = tokio::join!(server, client);
+                let manager = tokio::spawn(manage(server.unwrap(), before, after));
+                let bus = Bus {
+                    connection: client.unwrap(),
+                    end: Instant::now() + Duration::from_secs(20),
+                };
+                let result = asked(&bus, "RestartUnit", "a.service").await?;
+                assert_eq!(result.as_deref(), Some("done"), "{case}");
+                assert_eq!(bus.owner(&SYSTEMD).await?, ":1.2", "{case}");
+                manager.abort();
+                Ok(())
+            });
+            assert!(ended.is_ok(), "{case}: {ended:?}");
+        }
+    }
+
+    #[test]
+    fn job_without_a_seen_end_goes_on_only_if_the_unit_has_one() {
+        for (has_job, said) in [(true, GOES_ON), (false, UNSEEN)] {
+            let after = SeenUnit {
+                has_job,
+                ..seen("active", "running", 7, "success")
+            };
+            assert_eq!(unseen(&after), said);
+        }
+    }
 
     #[test]
     fn job_is_judged_by_its_result_and_by_the_unit_after_it() {
