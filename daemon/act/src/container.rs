@@ -2,16 +2,21 @@
 
 use std::thread;
 
-use remit_engine::{by_name, get_json, post};
+use remit_engine::Engine;
 use serde_json::Value;
 
 use crate::args::{ContainerVerb, Fault};
 use crate::unit::seen::{LOOK, LOOKS};
 
 pub fn act(verb: ContainerVerb, name: &str) -> Result<(), Fault> {
-    let id = by_name(name).map_err(Fault::Failed)?.id;
-    post(&request(verb, &id)).map_err(Fault::Failed)?;
-    let look = || get_json(&format!("/containers/{id}/json")).map(|all| state(&all));
+    let engine = Engine::for_changes().map_err(Fault::Failed)?;
+    println!("container engine: {}", engine.socket());
+    let id = engine.by_name(name).map_err(Fault::Failed)?.id;
+    engine.post(&request(verb, &id)).map_err(Fault::Failed)?;
+    let look = || {
+        let all = engine.get_json(&format!("/containers/{id}/json"))?;
+        Ok(state(&all))
+    };
     let after = settled(verb, look, || thread::sleep(LOOK)).map_err(Fault::Failed)?;
     let said = format!("container '{name}' is {}", after.shown());
     println!("{said}");

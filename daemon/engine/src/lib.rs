@@ -41,11 +41,85 @@ pub struct Container {
     pub description: Value,
 }
 
-/// Finds a container by name. An id would bypass a denial of the name, and a grant of `db*` would cover one that begins so.
-pub fn by_name(name: &str) -> Result<Container, String> {
-    let description = get_json(&format!("/containers/{}/json", named(name)?))?;
-    let id = id_by_name(&description, name)?;
-    Ok(Container { id, description })
+/// The engine that all requests of a command go to, by its socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Engine(&'static str);
+
+impl Engine {
+    /// Chooses the first engine that answers, for requests that only read.
+    pub fn for_looks() -> Result<Self, String> {
+        chosen(&SOCKETS, |_| true).map(Self)
+    }
+
+    /// Chooses the first engine that has a socket. If it does not answer, the next one has other containers of these names.
+    pub fn for_changes() -> Result<Self, String> {
+        chosen(&SOCKETS, is_missing).map(Self)
+    }
+
+    pub fn socket(self) -> &'static str {
+        self.0
+    }
+
+    /// Finds a container by name. An id would bypass a denial of the name, and a grant of `db*` would cover one that begins so.
+    pub fn by_name(self, name: &str) -> Result<Container, String> {
+        let description = self.get_json(&format!("/containers/{}/json", named(name)?))?;
+        let id = id_by_name(&description, name)?;
+        Ok(Container { id, description })
+    }
+
+    pub fn get(self, path: &str) -> Result<Vec<u8>, String> {
+        self.ask("GET", path)
+    }
+
+    pub fn get_json(self, path: &str) -> Result<Value, String> {
+        parsed(&self.get(path)?)
+    }
+
+    /// Returns a list, and a note if another engine is there that was not asked: what that has is not in the list.
+    pub fn get_list(self, path: &str) -> Result<(Value, Option<String>), String> {
+        let Self(at) = self;
+        let note = unasked(at, &SOCKETS)
+            .map(|other| format!("the answer is that of {at}: {other} was not asked"));
+        Ok((self.get_json(path)?, note))
+    }
+
+    /// Sends a request that changes something. Errors are those of [`Self::get`].
+    pub fn post(self, path: &str) -> Result<(), String> {
+        self.ask("POST", path).map(drop)
+    }
+
+    /// Uses HTTP/1.0: the answer is in one piece and ends with the connection.
+    fn ask(self, method: &str, path: &str) -> Result<Vec<u8>, String> {
+        let Self(at) = self;
+        let cannot = |error: io::Error| format!("cannot ask the container engine at {at}: {error}");
+        let mut socket = UnixStream::connect(at).map_err(cannot)?;
+        socket.set_read_timeout(Some(PATIENCE)).map_err(cannot)?;
+        let request =
+            format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+        socket.write_all(request.as_bytes()).map_err(cannot)?;
+        let answer = whole(socket).map_err(cannot)?;
+        body(&answer).map_err(|why| format!("the container engine at {at} {why}"))
+    }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+/// Chooses the first socket that answers. After an error, the next one is tried only if `goes_on`.
+fn chosen<'a>(sockets: &[&'a str], goes_on: fn(&io::Error) -> bool) -> Result<&'a str, String> {
+    let mut why = Vec::new();
+    for at in sockets {
+        let Err(error) = UnixStream::connect(at) else {
+            return Ok(at);
+        };
+        why.push(format!("{at}: {error}"));
+        if !goes_on(&error) {
+            why.push("start it, or remove its socket if it is no longer in use".to_owned());
+            break;
+        }
+    }
+    Err(format!("no container engine answers ({})", why.join("; ")))
 }
 
 fn id_by_name(all: &Value, name: &str) -> Result<String, String> {
@@ -64,18 +138,6 @@ fn name_of(all: &Value) -> &str {
     called.strip_prefix('/').unwrap_or(called)
 }
 
-pub fn get(path: &str) -> Result<Vec<u8>, String> {
-    ask("GET", path).map(|(body, _)| body)
-}
-
-/// Returns a list of the first engine that answers, and a note if another one is there: what that has is not in the list.
-pub fn get_list(path: &str) -> Result<(Value, Option<String>), String> {
-    let (body, asked) = ask("GET", path)?;
-    let note = unasked(asked, &SOCKETS)
-        .map(|other| format!("the answer is that of {asked}: {other} was not asked"));
-    Ok((parsed(&body)?, note))
-}
-
 /// Finds another engine. The package podman-docker makes the socket of Docker a link to that of Podman.
 fn unasked<'a>(asked: &str, sockets: &[&'a str]) -> Option<&'a str> {
     let inode = |socket: &str| {
@@ -88,31 +150,9 @@ fn unasked<'a>(asked: &str, sockets: &[&'a str]) -> Option<&'a str> {
     later.find(|other| inode(other).is_some_and(|other| Some(other) != asked))
 }
 
-pub fn get_json(path: &str) -> Result<Value, String> {
-    parsed(&get(path)?)
-}
-
 pub fn parsed(body: &[u8]) -> Result<Value, String> {
     serde_json::from_slice(body)
         .map_err(|error| format!("the container engine's answer is not JSON: {error}"))
-}
-
-/// Sends a request that changes something. Errors are those of [`get`].
-pub fn post(path: &str) -> Result<(), String> {
-    ask("POST", path).map(drop)
-}
-
-/// Uses HTTP/1.0: the answer is in one piece and ends with the connection.
-fn ask(method: &str, path: &str) -> Result<(Vec<u8>, &'static str), String> {
-    let (mut socket, at) = connect()?;
-    let cannot = |error: io::Error| format!("cannot ask the container engine at {at}: {error}");
-    socket.set_read_timeout(Some(PATIENCE)).map_err(cannot)?;
-    let request =
-        format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
-    socket.write_all(request.as_bytes()).map_err(cannot)?;
-    let answer = whole(socket).map_err(cannot)?;
-    let body = body(&answer).map_err(|why| format!("the container engine at {at} {why}"))?;
-    Ok((body, at))
 }
 
 /// Reads the whole answer. A truncated one is an error, because it would look complete.
@@ -122,17 +162,6 @@ fn whole(from: impl Read) -> io::Result<Vec<u8>> {
         read if read as u64 > MOST => Err(io::Error::other("its answer is longer than 16 MiB")),
         _ => Ok(answer),
     }
-}
-
-fn connect() -> Result<(UnixStream, &'static str), String> {
-    let mut why = Vec::new();
-    for at in SOCKETS {
-        match UnixStream::connect(at) {
-            Ok(socket) => return Ok((socket, at)),
-            Err(error) => why.push(format!("{at}: {error}")),
-        }
-    }
-    Err(format!("no container engine answers ({})", why.join("; ")))
 }
 
 /// Returns the body of a successful answer. An error says that it is not HTTP, incomplete or a refusal.
@@ -199,6 +228,39 @@ mod tests {
         assert!(id_by_name(&all, "web").is_err());
         assert!(id_by_name(&serde_json::json!({ "Id": "db00", "Name": "/x" }), "db").is_err());
         assert!(id_by_name(&Value::Null, "db").is_err());
+    }
+
+    #[test]
+    fn changes_go_to_the_next_engine_only_without_a_socket() {
+        use std::os::unix::net::UnixListener;
+        let dir = std::env::temp_dir().join(format!("remit-engine-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).unwrap();
+        let at = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+        let [docker, podman, silent, missing] = ["docker", "podman", "silent", "missing"].map(at);
+        let _answers = [&docker, &podman].map(|at| UnixListener::bind(at).unwrap());
+        drop(UnixListener::bind(&silent).unwrap());
+        let refused = format!("{silent}: Connection refused");
+        for (sockets, for_looks, for_changes) in [
+            ([&docker, &podman], Ok(&docker), Ok(&docker)),
+            ([&missing, &podman], Ok(&podman), Ok(&podman)),
+            ([&silent, &podman], Ok(&podman), Err(&refused)),
+            ([&missing, &silent], Err(&refused), Err(&refused)),
+            ([&missing, &missing], Err(&missing), Err(&missing)),
+        ] {
+            let sockets = sockets.map(String::as_str);
+            for (goes_on, expect) in [
+                ((|_| true) as fn(&io::Error) -> bool, for_looks),
+                (is_missing, for_changes),
+            ] {
+                match (chosen(&sockets, goes_on), expect) {
+                    (Ok(found), Ok(expect)) => assert_eq!(found, expect),
+                    (Err(found), Err(part)) => assert!(found.contains(part.as_str()), "{found}"),
+                    (found, _) => panic!("{sockets:?}: {found:?}, not {expect:?}"),
+                }
+            }
+        }
+        fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

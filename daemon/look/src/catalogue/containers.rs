@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use remit_engine::{Container, by_name, get, get_json, get_list, parsed};
+use remit_engine::{Engine, parsed};
 use serde_json::Value;
 
 use crate::text::{cannot_write, lines, number};
@@ -23,22 +23,24 @@ pub fn show(words: &[&str]) -> Result<ExitCode, String> {
         ["usage"] => whole(&ask("/system/df")?),
         ["engine"] => whole(&ask("/info")?),
         ["inspect", name] => {
-            let mut all = by_name(name)?.description;
+            let mut all = Engine::for_looks()?.by_name(name)?.description;
             without_values(&mut all);
             whole(&all)
         }
         ["stats", name] => stats(name),
         ["changes", name] => {
-            let id = by_name(name)?.id;
-            lines(changed(&get_json(&format!("/containers/{id}/changes"))?)?)
+            let engine = Engine::for_looks()?;
+            let id = engine.by_name(name)?.id;
+            let all = engine.get_json(&format!("/containers/{id}/changes"))?;
+            lines(changed(&all)?)
         }
-        ["logs", name, tail] => logs(&by_name(name)?, number(tail)?),
+        ["logs", name, tail] => logs(name, number(tail)?),
         _ => Err("unknown query about containers".into()),
     }
 }
 
 fn ask(path: &str) -> Result<Value, String> {
-    let (mut all, note) = get_list(path)?;
+    let (mut all, note) = Engine::for_looks()?.get_list(path)?;
     if let Some(note) = note {
         eprintln!("remit-look: {note}");
     }
@@ -138,8 +140,9 @@ fn whole(all: &Value) -> Result<ExitCode, String> {
 
 /// For a stopped container Docker reports zeros, as if it used nothing, and Podman reports nothing.
 fn stats(name: &str) -> Result<ExitCode, String> {
-    let path = format!("/containers/{}/stats?stream=false", by_name(name)?.id);
-    let body = get(&path)?;
+    let engine = Engine::for_looks()?;
+    let id = engine.by_name(name)?.id;
+    let body = engine.get(&format!("/containers/{id}/stats?stream=false"))?;
     if body.trim_ascii().is_empty() {
         return Err(idle(name));
     }
@@ -162,17 +165,19 @@ fn measured(all: &Value) -> bool {
 }
 
 /// Prints a container's output. Without a terminal each part has an 8-byte header: stream and length.
-fn logs(of: &Container, tail: u32) -> Result<ExitCode, String> {
-    let terminal = of
+fn logs(name: &str, tail: u32) -> Result<ExitCode, String> {
+    let engine = Engine::for_looks()?;
+    let container = engine.by_name(name)?;
+    let terminal = container
         .description
         .pointer("/Config/Tty")
         .and_then(Value::as_bool)
         .unwrap_or(false);
     let request = format!(
         "/containers/{}/logs?stdout=1&stderr=1&timestamps=1&tail={tail}",
-        of.id
+        container.id
     );
-    let body = get(&request)?;
+    let body = engine.get(&request)?;
     let (text, rest) = if terminal {
         (body, &[][..])
     } else {
