@@ -90,7 +90,10 @@ pub fn limits(limits: &BoundLimits, runtime_s: u32, source: &str) -> Vec<String>
     } = limits;
     let mut description = vec![
         format!("ended after {runtime_s} s ({source})"),
-        format!("{} of memory per process", size(*data)),
+        match *data {
+            u64::MAX => "memory is not limited".into(),
+            data => format!("{} of memory per process", size(data)),
+        },
         format!("{cpu_s} s of CPU time per process"),
         format!("{} processes and threads", tasks.unwrap_or(*nproc)),
         format!("{nofile} open files per process"),
@@ -297,4 +300,23 @@ pub fn capability(name: &str) -> Option<&'static str> {
         "CAP_BLOCK_SUSPEND" => "can keep the machine from suspending",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_described_with_its_number_or_as_not_limited() {
+        for (data, expect) in [
+            (64 << 20, "64 MiB of memory per process"),
+            (u64::MAX, "memory is not limited"),
+        ] {
+            let bound = BoundLimits {
+                data,
+                ..BoundLimits::default()
+            };
+            assert_eq!(limits(&bound, 1, "x")[1], expect);
+        }
+    }
 }

@@ -151,6 +151,7 @@ fn unsandboxed_job_is_reported_and_leaves_nothing() {
         (0, vec!["none (host)".to_owned()])
     );
     assert_eq!(enforced.profile, "everything");
+    assert_eq!(enforced.limits[1], "memory not limited");
     let ending = broker.finish(job);
     assert_eq!(
         (ending.exit, ending.kill_verified),

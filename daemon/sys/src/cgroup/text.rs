@@ -121,7 +121,7 @@ pub struct Limits {
     /// The uid of a job that shares its user. The kernel counts all tasks of a user together, so the child counts
     /// those of before, and the job may have `nproc` more. `None`: something else counts the job's, or nothing can.
     pub others: Option<u32>,
-    /// Bytes of private writable memory of a process (`RLIMIT_DATA`).
+    /// Bytes of private writable memory of a process (`RLIMIT_DATA`), or `INFINITY`.
     pub data: u64,
     /// CPU seconds of a process: then SIGXCPU, two seconds later SIGKILL.
     pub cpu_s: u64,
@@ -136,6 +136,9 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// `RLIM_INFINITY`: no limit.
+    pub const INFINITY: u64 = u64::MAX;
+
     /// Returns the largest file of a job that can write only to private directories of so many bytes.
     #[must_use]
     pub const fn fsize_of_tmp(tmp_bytes: u64) -> u64 {

@@ -15,6 +15,7 @@ mod limits {
         /// Watches by epoll(7) that this machine allows one user, if known.
         watches: Option<u64>,
         files_are_said: bool,
+        memory_is_said: bool,
     }
 
     impl MachineLimits {
@@ -24,6 +25,7 @@ mod limits {
                 machine: machine_memory(),
                 watches: machine_watches(),
                 files_are_said: false,
+                memory_is_said: false,
             }
         }
 
@@ -44,9 +46,10 @@ mod limits {
             }
             let job = &self.job;
             let files = last(changes, |limits| limits.open_files);
+            let memory = last(changes, |limits| limits.memory);
             Self {
                 job: JobLimits {
-                    memory: last(changes, |limits| limits.memory).unwrap_or(job.memory),
+                    memory: memory.unwrap_or(job.memory),
                     tasks: last(changes, |limits| limits.tasks).unwrap_or(job.tasks),
                     cpu_percent: last(changes, |limits| limits.cpu_percent)
                         .unwrap_or(job.cpu_percent),
@@ -55,6 +58,7 @@ mod limits {
                     ..job.clone()
                 },
                 files_are_said: files.is_some(),
+                memory_is_said: memory.is_some(),
                 ..*self
             }
         }
@@ -68,6 +72,19 @@ mod limits {
                 self.job.files = self.job.files.min(each.isqrt().max(LEAST));
             }
             self
+        }
+
+        /// A job that changes the host must not be killed half-way, so only its profile or command limits its memory.
+        pub fn of_a_host_job(self) -> Limits {
+            let limits = self.limits();
+            match self.memory_is_said {
+                true => limits,
+                false => Limits {
+                    data: Limits::INFINITY,
+                    memory: None,
+                    ..limits
+                },
+            }
         }
 
         pub fn of_a_writing_job(self) -> Limits {
@@ -208,6 +225,26 @@ mod limits {
                 };
                 assert_eq!(limits.limits().memory, Some(memory));
                 assert_eq!(limits.limits().data, memory);
+            }
+            let said = |memory| ProfileLimits {
+                memory,
+                ..ProfileLimits::default()
+            };
+            for (profile, command, memory) in [
+                (None, None, None),
+                (Some(1 << 20), None, Some(1 << 20)),
+                (None, Some(2 << 20), Some(2 << 20)),
+                (Some(1 << 40), None, Some(2 << 30)),
+            ] {
+                let machine = MachineLimits {
+                    machine: Some(4 << 30),
+                    ..MachineLimits::default()
+                };
+                let limits = machine
+                    .with(&[said(profile), said(command)])
+                    .of_a_host_job();
+                assert_eq!(limits.memory, memory);
+                assert_eq!(limits.data, memory.unwrap_or(Limits::INFINITY));
             }
             let meminfo = "MemTotal:        2025432 kB\nMemFree: 1 kB\n";
             assert_eq!(memory_of(meminfo), Some(2_025_432 << 10));

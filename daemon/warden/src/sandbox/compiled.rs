@@ -151,8 +151,10 @@ impl Workshop {
 }
 
 pub fn limits_in(profile: &Profile, limits: MachineLimits) -> Limits {
-    if profile.base == Base::Plan {
-        return limits.of_a_copying_job(profile.space);
+    match profile.base {
+        Base::Plan => return limits.of_a_copying_job(profile.space),
+        Base::Host => return limits.of_a_host_job(),
+        Base::Read | Base::Strict | Base::Extract => {}
     }
     let limits = match shares_a_user(profile) {
         true => limits.of_a_users_job(),
@@ -164,12 +166,11 @@ pub fn limits_in(profile: &Profile, limits: MachineLimits) -> Limits {
     }
 }
 
-/// Returns true if its jobs have, or can change to, a uid that other processes may have, too.
+/// Returns true if its confined jobs have, or can change to, a uid that other processes may have, too.
 fn shares_a_user(profile: &Profile) -> bool {
     const CAP_SETUID: u64 = 1 << 7;
-    let is_confined = profile.base != Base::Host;
     let becomes = profile.capabilities & CAP_SETUID != 0;
-    is_confined && (fixed(profile).is_some() || becomes)
+    fixed(profile).is_some() || becomes
 }
 
 fn strict_profile(profile: &Profile, limits: Limits) -> StrictProfile {
@@ -284,5 +285,24 @@ impl Sandboxes {
         };
         let own = self.0.iter().filter(move |(name, _)| !is_base(name));
         own.filter_map(|(name, compiled)| Some((name.as_str(), compiled.as_ref().err()?.as_str())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_host_job_has_no_limit_of_memory() {
+        let memory = |profile: &Profile| {
+            let machine = MachineLimits::default().with(&[profile.limits]);
+            limits_in(profile, machine).memory
+        };
+        let mut host = Profile::host();
+        assert_eq!(memory(&host), None);
+        host.limits.memory = Some(1 << 20);
+        assert_eq!(memory(&host), Some(1 << 20));
+        assert_eq!(memory(&Profile::read()), Some(2 << 30));
+        assert_eq!(memory(&Profile::strict()), Some(2 << 30));
     }
 }

@@ -29,6 +29,7 @@ pub mod limits {
                     size(all),
                     size(limits.data)
                 ),
+                None if limits.data == Limits::INFINITY => "memory not limited".into(),
                 None => format!(
                     "memory {} (private memory of each process, rlimit)",
                     size(limits.data)
@@ -153,6 +154,9 @@ pub mod limits {
                 assert_eq!(texts[0], memory);
                 assert_eq!(texts[5], "space 512 MiB of its copy of the machine");
             }
+            let host = MachineLimits::default().of_a_host_job();
+            let texts = limit_texts(&host, &Controller::ALL, &[], (Some(0), None));
+            assert_eq!(texts[0], "memory not limited");
             let of = |user, controllers| limit_texts(&limits, controllers, &[], (Some(user), None));
             assert_eq!(of(1, &Controller::ALL)[1], "tasks 256 (cgroup)");
             assert_eq!(of(1, &[])[1], "tasks 256 more than its user had (rlimit)");
