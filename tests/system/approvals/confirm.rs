@@ -529,6 +529,38 @@ fn commands_that_followed_the_commit_follow_its_undo() {
     assert!(unconfirmed(&fixture.daemon).is_empty());
 }
 
+/// The window is another one, and the next advice is no reason to forget it.
+#[test]
+fn requester_learns_the_window_after_the_daemon_was_killed_before_all_followed() {
+    let rules = FOLLOWED.replace(
+        "cat @DIR@/watched/a >>@DIR@/free/log",
+        "echo >@DIR@/free/log; grep -q old @DIR@/watched/a || sleep 60",
+    );
+    let mut fixture = PlanFixture::with_rules(options(), &rules);
+    fixture.put("watched/a", "old");
+    let bundle = plan(&[fixture.write("watched/a", "new")]);
+    let run = Run {
+        stdin: Some(bundle.into()),
+        ..change("plan.commit", &[("then", "site.follow")])
+    };
+    let mut caller = Caller::new(&fixture.daemon, &user_b());
+    let job = caller.run(at_once(run)).expect("B needs no approval").job;
+    until("its command runs", || fixture.path("free/log").exists());
+    fixture.daemon.signal(Signal::SIGKILL);
+    fixture.daemon.restart_insistently();
+    let mut caller = Caller::new(&fixture.daemon, &user_b());
+    let next = caller.end_of(job).ending.and_then(|ending| ending.next);
+    let next = next.unwrap();
+    for words in [
+        "the commands that follow: ",
+        "; undone at ",
+        "remit confirm ",
+    ] {
+        assert!(next.contains(words), "{words} is not in {next}");
+    }
+    is_undone(&fixture, "watched/a");
+}
+
 /// The advice of remit is such an undo: without them the service goes on with the new file, and no window is left.
 #[test]
 fn commands_that_followed_the_commit_follow_its_undo_by_a_person() {

@@ -67,7 +67,8 @@ pub fn unfinished(plan: &Plan, meta: &JobMeta) -> JobMeta {
         .as_mut()
         .filter(|ending| ending.has_succeeded() && is_followed)
     {
-        ending.next = Some(UNFINISHED.to_owned());
+        let note = ending.next.take().map(|note| format!("; {note}"));
+        ending.next = Some(UNFINISHED.to_owned() + note.as_deref().unwrap_or_default());
     }
     meta
 }
@@ -402,6 +403,7 @@ mod tests {
     use crate::approval::fixture::Scene;
     use crate::identity::accounts::AccountState;
     use crate::identity::user_names::Login;
+    use crate::job::confirmation::view::with_note;
 
     const UNDO: JobId = JobId([1; 16]);
     const COMMAND: JobId = JobId([2; 16]);
@@ -574,6 +576,32 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn note_about_unfinished_commands_keeps_that_about_the_confirmation() {
+        let followed = Scene::undoes().undo(&"ab".repeat(16), &["site.reload unit=a"]);
+        let alone = Scene::undoes().undo(&"ab".repeat(16), &[]);
+        let window = "undone at 12:00 unless somebody confirms it: log in; an agent does not";
+        let both = format!("{UNFINISHED}; {window}");
+        for (plan, exit, next, expect) in [
+            (&followed, 0, None, Some(UNFINISHED)),
+            (&followed, 0, Some(window), Some(both.as_str())),
+            (&followed, 1, Some(window), Some(window)),
+            (&alone, 0, Some(window), Some(window)),
+        ] {
+            let mut meta = plan.meta(0, std::time::Instant::now());
+            meta.ending = Some(Ending {
+                exit: Some(exit),
+                next: next.map(str::to_owned),
+                ..Ending::unmeasured(State::Exited, String::new(), true)
+            });
+            let ending = unfinished(plan, &meta).ending.unwrap();
+            assert_eq!(ending.next.as_deref(), expect);
+        }
+        // The next daemon replaces the rest.
+        let confirmed = with_note(Some(&both), "confirmed by ann");
+        assert_eq!(confirmed, format!("{UNFINISHED}; confirmed by ann"));
     }
 
     #[test]

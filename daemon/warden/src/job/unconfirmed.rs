@@ -139,6 +139,16 @@ fn note_end(cx: &mut JobCx<'_>, job: JobId, note: &str) {
     }
 }
 
+/// Replaces what the jobs of commits to be confirmed said before a restart of remitd.
+pub fn note_restored(cx: &mut JobCx<'_>) {
+    let now = clocks();
+    let all = cx.confirmations.all.iter();
+    let notes: Vec<(JobId, String)> = all.map(|one| (one.job, one.restored_note(now))).collect();
+    for (job, note) in notes {
+        note_end(cx, job, &note);
+    }
+}
+
 /// Forgets a commit that nobody has to confirm any more: it was undone, or taken back.
 pub fn forget(cx: &mut JobCx<'_>, one: &Unconfirmed) {
     let message = format!(

@@ -12,6 +12,7 @@ use crate::approval::{ask_again, with_approver};
 use crate::audit::chain::hex;
 use crate::audit::{Event, Record};
 use crate::job::context::JobCx;
+use crate::job::unconfirmed::note_restored;
 use crate::request::args;
 use crate::service::log::{self, Weight};
 use crate::startup::error::Fatal;
@@ -33,6 +34,7 @@ pub fn take_over(cx: &mut JobCx<'_>) -> Result<(), Fatal> {
     for job in jobs {
         take_over_job(cx, &job, &stuck)?;
     }
+    note_restored(cx);
     Ok(())
 }
 

@@ -79,6 +79,14 @@ impl Unconfirmed {
         )
     }
 
+    /// Returns a sentence for the requester after a restart of remitd, which changes the window.
+    pub fn restored_note(&self, now: Clocks) -> String {
+        match self.stage {
+            ConfirmStage::Waiting(at) if at > now.boot && !self.is_undone() => self.note(at, now),
+            _ => self.sentence(now),
+        }
+    }
+
     /// Begins the window: only now a login shows something. Commands that were refused do not follow the undo.
     pub fn on_acts_over(&mut self, then: &[FollowUp], now: Clocks) -> Option<String> {
         let mut each = then.iter();

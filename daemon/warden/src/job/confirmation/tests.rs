@@ -901,6 +901,32 @@ fn note_of_an_ended_commit_follows_its_confirmation() {
 }
 
 #[test]
+fn note_of_a_restored_commit_is_that_of_its_new_window() {
+    let now = at(500);
+    let undone = Unconfirmed {
+        undo: UndoStage::Done,
+        then: vec!["service.reload sshd".to_owned()],
+        ..waiting(600)
+    };
+    for (one, start) in [
+        (
+            waiting(600),
+            "undone at 1970-01-12 13:56:40 UTC unless somebody confirms it: log in again",
+        ),
+        (waiting(500), "nobody confirmed commit 0123456789ab"),
+        (
+            undone,
+            "commit 0123456789ab of bot is undone and not confirmed",
+        ),
+        (undoing(), "nobody confirmed commit 0123456789ab"),
+    ] {
+        let note = one.restored_note(now);
+        assert!(note.starts_with(start), "{note}");
+        assert_eq!(with_note(Some(&note), "x"), "x", "it is replaced later");
+    }
+}
+
+#[test]
 fn undo_by_request_leaves_its_commit_with_what_has_to_follow() {
     let (id, scene) = (waiting(1000).commit, Undoes::undoes());
     let all = ["site.reload unit=a", "site.reload unit=b"];
