@@ -529,7 +529,7 @@ fn commands_that_followed_the_commit_follow_its_undo() {
     assert!(unconfirmed(&fixture.daemon).is_empty());
 }
 
-/// The window is another one, and the next advice is no reason to forget it.
+/// The note about its commands does not replace that about the window, which a restart changes.
 #[test]
 fn requester_learns_the_window_after_the_daemon_was_killed_before_all_followed() {
     let rules = FOLLOWED.replace(

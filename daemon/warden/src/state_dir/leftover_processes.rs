@@ -43,9 +43,26 @@ impl InUse {
     }
 }
 
-/// Ends every process of these uids; returns those stuck in the kernel. Fails if /proc cannot say what is alive.
-pub fn end(uids: &BTreeSet<u32>) -> io::Result<Vec<InUse>> {
-    let uids = &having_processes(uids.iter().copied())?;
+/// What is left of jobs.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Stuck in the kernel.
+    pub stuck: Vec<InUse>,
+    /// Uids outside of the range that some process has.
+    pub others: BTreeSet<u32>,
+}
+
+/// Ends every process of these uids within a range. Another uid may be an account's now: its processes are left. Fails if
+/// /proc cannot say what is alive.
+pub fn end(uids: &BTreeSet<u32>, (first, count): (u32, u32)) -> io::Result<Left> {
+    let range = first..first.saturating_add(count);
+    let in_use = having_processes(uids.iter().copied())?.into_iter();
+    let (uids, others) = in_use.partition(|uid| range.contains(uid));
+    let stuck = end_all(&uids)?;
+    Ok(Left { stuck, others })
+}
+
+fn end_all(uids: &BTreeSet<u32>) -> io::Result<Vec<InUse>> {
     if uids.is_empty() {
         return Ok(Vec::new());
     }
@@ -255,6 +272,10 @@ mod tests {
         command.stdin(Stdio::null()).spawn().unwrap()
     }
 
+    fn end_within(uid: u32, range: (u32, u32)) -> Left {
+        end(&BTreeSet::from([uid]), range).unwrap()
+    }
+
     fn shown(pid: i32, uid: u32) -> InUse {
         InUse {
             uid,
@@ -285,13 +306,13 @@ mod tests {
         let zombie = (
             sys::has_processes(uid).unwrap(),
             in_use(uid, 1).unwrap(),
-            end(&BTreeSet::from([uid])).unwrap(),
+            end_within(uid, (uid, 1)),
         );
         child.wait().unwrap();
         fs::remove_dir_all(&dir).unwrap();
         assert_eq!(files.unwrap(), 0, "it is dumpable");
         assert_eq!(seen, [shown(pid, uid)]);
-        assert_eq!(zombie, (true, Vec::new(), Vec::new()));
+        assert_eq!(zombie, (true, Vec::new(), Left::default()));
         assert!(!sys::has_processes(uid).unwrap());
     }
 
@@ -309,7 +330,7 @@ mod tests {
     fn self_ending_process_is_not_killed() {
         let uid = uid(0);
         let mut child = shell(uid, "exec sleep 0.2");
-        assert_eq!(end(&BTreeSet::from([uid])).unwrap(), []);
+        assert_eq!(end_within(uid, (uid, 1)), Left::default());
         assert_eq!(child.wait().unwrap().code(), Some(0));
     }
 
@@ -319,12 +340,28 @@ mod tests {
         let mut stays = shell(uid, "trap '' TERM; exec sleep 1000");
         let mut neighbour = shell(other, "exec sleep 1000");
         let pid = i32::try_from(neighbour.id()).unwrap();
-        assert_eq!(end(&BTreeSet::from([uid])).unwrap(), []);
+        assert_eq!(end_within(uid, (uid, 1)), Left::default());
         assert_eq!(stays.wait().unwrap().signal(), Some(libc::SIGKILL));
         assert_eq!(in_use(other, 1).unwrap(), [shown(pid, other)]);
         assert_eq!(in_use(uid, 1).unwrap(), []);
         neighbour.kill().unwrap();
         neighbour.wait().unwrap();
+    }
+
+    /// The state directory was copied to another machine, or the range was changed: the uid is an account's now.
+    #[test]
+    fn process_of_a_uid_outside_of_the_range_is_left() {
+        let uid = uid(7);
+        let mut child = shell(uid, "exec sleep 1000");
+        let left = [(uid + 1, 8), (uid - 8, 8), (uid, 0)].map(|range| end_within(uid, range));
+        let is_alive = child.try_wait().unwrap().is_none();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for one in left {
+            assert_eq!((one.stuck, one.others), (Vec::new(), BTreeSet::from([uid])));
+        }
+        assert!(is_alive);
+        assert_eq!(end_within(uid, (uid + 1, 8)), Left::default());
     }
 
     #[test]
@@ -340,11 +377,11 @@ mod tests {
         let mut child = command.arg("1000").uid(uid).gid(uid).spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         let seen = in_use(uid, 1).unwrap();
-        let ended = end(&BTreeSet::from([uid])).unwrap();
+        let ended = end_within(uid, (uid, 1));
         let _ = child.kill();
         let signal = child.wait().unwrap().signal();
         fs::remove_dir_all(&dir).unwrap();
-        assert_eq!((seen, ended), (vec![shown(pid, uid)], Vec::new()));
+        assert_eq!((seen, ended), (vec![shown(pid, uid)], Left::default()));
         assert_eq!(signal, Some(libc::SIGKILL));
     }
 
@@ -362,7 +399,7 @@ mod tests {
 
     #[test]
     fn without_uids_nothing_is_looked_for() {
-        assert_eq!(end(&BTreeSet::new()).unwrap(), []);
+        assert_eq!(end(&BTreeSet::new(), (uid(3), 1)).unwrap(), Left::default());
         assert_eq!(in_use(uid(3), 1).unwrap(), []);
     }
 

@@ -29,10 +29,16 @@ pub fn take_over(cx: &mut JobCx<'_>) -> Result<(), Fatal> {
     let uids = jobs.iter().filter(|job| may_live(&job.past));
     let uids: BTreeSet<u32> = uids.map(|job| job.job_uid).collect();
     let unknown = Fatal::call("cannot determine which processes of jobs are alive");
-    let stuck = leftover_processes::end(&uids).map_err(unknown)?;
+    let left = leftover_processes::end(&uids, cx.sandbox.uids.range()).map_err(unknown)?;
+    for uid in left.others {
+        say_error!(
+            "processes of uid {uid} are left: it was a job's uid when remitd died, and is outside of jobs.uid_first and \
+             jobs.uid_count in remit.toml; end them by hand if they are of a job"
+        );
+    }
     avoid_uids_in_use(cx)?;
     for job in jobs {
-        take_over_job(cx, &job, &stuck)?;
+        take_over_job(cx, &job, &left.stuck)?;
     }
     note_restored(cx);
     Ok(())
