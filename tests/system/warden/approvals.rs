@@ -323,6 +323,7 @@ fn request_is_refused_after_one_second_without_a_record() {
     let _ = journal.read();
     journal.fill();
     broker.run(session, 1, change(), &[]);
+    assert!(!readable(broker.link.as_fd(), 300), "refused at once");
     let refusal = broker.answer(1).unwrap_err();
     assert!(came_too_late(&refusal), "{refusal:?}");
     stage.sleeps();
