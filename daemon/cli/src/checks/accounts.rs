@@ -46,7 +46,11 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> AccountChecks {
             settings.map_or_else(BTreeSet::new, |sshd| approvers::own_keys(account, &sshd))
         };
         let found = accounts.find(sockets, &enrolled, is_agent, approving);
-        Ok((accounts, enrolled, found.map_err(|e| (e.to_string(), None))?))
+        Ok((
+            accounts,
+            enrolled,
+            found.map_err(|e| (e.to_string(), None))?,
+        ))
     });
     let (accounts, records, found) = match found {
         Ok(found) => found,

@@ -91,6 +91,7 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
         );
     }
 
+    let is_replaced = home.is_some() && void.is_some();
     if let Some(home) = home {
         if let Some(void) = &void {
             let about = format!("an older account '{name}' was enrolled");
@@ -124,6 +125,11 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
                 "'{name}' is in group '{group}', but the key was not added"
             ))
         })?;
+    // The reload before found no account for the rules that name it.
+    if is_replaced && end_access(request.runtime, name).is_err() {
+        let text = format!("rules that name '{name}' hold only after: remit policy reload");
+        warnings.push(text);
+    }
     warnings.extend(login_warnings(name));
     Ok(Enrolled {
         account: match record.account_made {
