@@ -170,8 +170,10 @@ fn lost_passwords<'a>(
     before: &BTreeMap<&'a [u8], &'a [u8]>,
     after: &BTreeMap<&[u8], &[u8]>,
 ) -> BTreeMap<Option<&'a [u8]>, &'a [u8]> {
+    // gshadow(5), which has four fields: an empty one admits the members alone, as a locked one does.
+    let is_open_group = |line: &[u8]| is_without_password(line) && field(line, 4).is_none();
     let is_lost = |(name, line): &(&&[u8], &&[u8])| {
-        !after.contains_key(*name) && shown_line(line).as_ref() != **line
+        !after.contains_key(*name) && shown_line(line).as_ref() != **line && !is_open_group(line)
     };
     let lost = before.iter().filter(is_lost);
     lost.map(|(name, line)| (field(line, CHANGED), *name))
@@ -406,9 +408,16 @@ mod tests {
             let found = line_changes(old, new.as_bytes()).map(|_| ());
             assert_eq!(found, expect, "{from} {to}");
         }
-        let found = line_changes(b"wheel:$6$x::ann\n", b"staff:!::ann,bob\n");
-        assert_eq!(found, renamed("wheel", "staff").map(|()| Vec::new()));
-        assert!(line_changes(b"wheel:!::ann\n", b"staff:!::ann\n").is_ok());
+        // Of groups; Fedora has the last one.
+        for (old, expect) in [
+            ("wheel:$6$x::ann", renamed("wheel", "staff")),
+            ("wheel:!$6$x::", renamed("wheel", "staff")),
+            ("wheel:!::ann", Ok(())),
+            ("wheel:::", Ok(())),
+        ] {
+            let found = line_changes(old.as_bytes(), b"staff:!::ann,bob\n").map(|_| ());
+            assert_eq!(found, expect, "{old}");
+        }
     }
 
     #[test]
