@@ -51,9 +51,10 @@ pub fn case(region: Region, old: Option<Node>, new: &Node) -> Result<PathCase, R
             false => Err(RefusalReason::HiddenName),
         };
     }
-    // At a hidden one the job saw a node of the mask, or a copy of the mounted file.
-    if region.is_mount && region.hiding != Hiding::Hidden {
-        let is_same = old.is_some_and(|old| old.is_alike(new));
+    let is_hidden = region.hiding == Hiding::Hidden;
+    if region.is_mount && !(is_hidden && region.is_scratch) {
+        // At a hidden one the job saw a node of the mask, or a copy of the mounted file.
+        let is_same = !is_hidden && old.is_some_and(|old| old.is_alike(new));
         return is_same
             .then_some(PathCase::MountPoint)
             .ok_or(RefusalReason::MountPoint);
@@ -233,6 +234,10 @@ mod tests {
             is_mount: true,
             ..PLAIN
         };
+        let log = Region {
+            is_mount: true,
+            ..SCRATCH
+        };
         for (region, old, new, expect) in [
             (
                 hidden(PLAIN),
@@ -255,14 +260,15 @@ mod tests {
                 hidden(mount),
                 Some(directory),
                 directory,
-                Err(RefusalReason::HiddenChanged),
+                Err(RefusalReason::MountPoint),
             ),
             (
                 hidden(mount),
                 Some(file),
                 file,
-                Err(RefusalReason::HiddenChanged),
+                Err(RefusalReason::MountPoint),
             ),
+            (hidden(log), Some(file), file, Ok(PathCase::Scratch)),
         ] {
             assert_eq!(
                 case(region, old, &new),
