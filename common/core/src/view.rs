@@ -24,6 +24,12 @@ pub fn upper(point: usize) -> String {
     format!("area/{point}/up")
 }
 
+/// Directory of the layer that hides, above the machine's own one. Its root is made as that of [`upper`], and no job can change it.
+#[must_use]
+pub fn mask(point: usize) -> String {
+    format!("mask/{point}")
+}
+
 /// The machine's own directory.
 #[must_use]
 pub fn lower(point: usize) -> String {
@@ -78,7 +84,7 @@ pub struct Index {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Point {
     pub at: Vec<u8>,
-    /// Shown by an overlay. Others have neither [`upper`] nor [`lower`].
+    /// Shown by an overlay. Others have none of [`upper`], [`mask`] and [`lower`].
     pub is_copied: bool,
 }
 

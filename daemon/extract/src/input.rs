@@ -8,8 +8,11 @@ use std::os::fd::OwnedFd;
 pub struct Overlay {
     /// Absolute path of the directory on the host.
     pub at: Vec<u8>,
-    /// Raw upper directory. It is made with mode, owner and attributes of `lower`; another mode or owner is a refusal.
+    /// Raw upper directory.
     pub upper: OwnedFd,
+    /// A directory with mode, owner and attributes that `upper` was made with; a difference is a refusal. They are those of
+    /// `lower` but for what could not be copied.
+    pub made: OwnedFd,
     /// Root of the overlay itself.
     pub merged: OwnedFd,
     /// The host's own directory, through a clone of its one mount that is read-only.

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
-use remit_common::view::{INDEX, Index, VIEW, lower, upper};
+use remit_common::view::{INDEX, Index, VIEW, lower, mask, upper};
 
 use crate::input::{CopiedMachine, Overlay};
 
@@ -39,6 +39,7 @@ impl CopiedMachine {
             overlays.push(Overlay {
                 at: absolute(&point.at),
                 upper: directory(upper(number).as_bytes())?,
+                made: directory(mask(number).as_bytes())?,
                 merged,
                 lower: directory(lower(number).as_bytes())?,
             });

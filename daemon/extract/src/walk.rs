@@ -109,11 +109,12 @@ fn root(overlay: &Overlay, found: &mut Collector) -> Result<(u64, UpperDirectory
     let upper = open_directory(&overlay.upper, c".")?;
     let lower = open_directory(&overlay.lower, c".")?;
     let merged = open_directory(&overlay.merged, c".")?;
-    if Node::from_fd(&upper)?.stat.meta != Node::from_fd(&lower)?.stat.meta {
+    let made = open_directory(&overlay.made, c".")?;
+    if Node::from_fd(&upper)?.stat.meta != Node::from_fd(&made)?.stat.meta {
         return Err(RefusalReason::MountPoint);
     }
     let old = OldAttributes {
-        fd: lower.as_fd(),
+        fd: made.as_fd(),
         has_new_bytes: false,
     };
     attributes::check(upper.as_fd(), Some(old))?;

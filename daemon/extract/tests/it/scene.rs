@@ -164,6 +164,7 @@ impl Scene {
         let overlay = |(path, name): &(String, String)| Overlay {
             at: path.as_bytes().to_vec(),
             upper: open(&at(&format!("{name}upper"))),
+            made: open(&at(&format!("{name}clone"))),
             merged: open(&at("merged").join(path.trim_start_matches('/'))),
             lower: open(&at(&format!("{name}clone"))),
         };

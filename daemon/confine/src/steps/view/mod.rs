@@ -27,7 +27,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::mount::{MntFlags, umount2};
-use remit_core::view::{self, IDS, Index, VIEW, lower, upper};
+use remit_core::view::{self, IDS, Index, VIEW, lower, mask, upper};
 use remit_sys::{Doing, Error, Result};
 
 use crate::steps::landlock::Fence;
@@ -298,8 +298,13 @@ impl Building<'_> {
         if !is_copied || !is_on {
             sys::set_mount(clone, NO_WRITE)?;
         }
-        let [mask, area, shown] = ["mask", "area", "shown"].map(|name| format!("{name}/{number}"));
-        let (low, up, work) = (lower(number), upper(number), format!("{area}/work"));
+        let [area, shown] = ["area", "shown"].map(|name| format!("{name}/{number}"));
+        let (low, up, mask, work) = (
+            lower(number),
+            upper(number),
+            mask(number),
+            format!("{area}/work"),
+        );
         for name in [&low, &mask, &area, &up, &work, &shown] {
             site.make(name)?;
         }
