@@ -23,8 +23,6 @@ const NAMES: usize = 4;
 /// A pattern that would include commands which change the host or exceed 'read', if its rule said so.
 pub(crate) struct Unsaid {
     rule: RuleId,
-    /// The position of the rule among those that are read: two rules on one line have one id.
-    position: usize,
     span: Range<usize>,
     pattern: String,
     kind: Kind,
@@ -38,7 +36,6 @@ pub(crate) struct Unsaid {
 #[derive(Default)]
 struct AllowedBy {
     first: Option<usize>,
-    second: Option<usize>,
     /// The first without an approval.
     free: Option<usize>,
 }
@@ -150,7 +147,6 @@ impl Loading<'_> {
                 }
                 self.unsaid.push(Unsaid {
                     rule: rule.id.clone(),
-                    position: self.grants.len(),
                     span: entry.span.clone(),
                     pattern: entry.value.to_owned(),
                     kind,
@@ -212,12 +208,9 @@ impl Loading<'_> {
             let rules = self.grants.iter().enumerate();
             let mut by = AllowedBy::default();
             for (position, rule) in rules.filter(|(_, rule)| rule.allows(&command.name, nature)) {
-                match by.first {
-                    None => by.first = Some(position),
-                    Some(_) => by.second = by.second.or(Some(position)),
-                }
+                by.first = by.first.or(Some(position));
                 by.free = by.free.or(rule.approval.is_none().then_some(position));
-                if by.second.is_some() && by.free.is_some() {
+                if by.free.is_some() {
                     break;
                 }
             }
@@ -232,19 +225,16 @@ impl Loading<'_> {
         let here = self.unsaid.iter();
         for unsaid in here.filter(|unsaid| unsaid.rule.file() == file) {
             let pattern = quoted(&unsaid.pattern);
-            let by_another = |command: &Arc<Command>| {
-                let by = allowing.0.get(&command.name)?;
+            // It leaves out these commands, so a rule that allows one is another.
+            let by = |command: &Arc<Command>| allowing.0.get(&command.name);
+            // An error would leave only a grant of the whole name, of any path.
+            let is_warning = unsaid.is_of_changes || unsaid.kind == Kind::Commits;
+            let mut eased = unsaid.commands.iter().filter_map(|one| {
+                let by = by(one)?;
                 // What only rules with an approval allow needs one all the same.
-                let positions = match unsaid.is_of_changes {
-                    true => [by.free, None],
-                    false => [by.first, by.second],
-                };
-                let mut positions = positions.into_iter().flatten();
-                let other = positions.find(|position| *position != unsaid.position)?;
-                self.grants.get(other)
-            };
-            let eased = unsaid.commands.iter();
-            let mut eased = eased.filter_map(|one| Some((&one.name, by_another(one)?)));
+                let other = if is_warning { by.free } else { by.first };
+                Some((&one.name, self.grants.get(other?)?))
+            });
             if let Some((name, other)) = eased.next().filter(|_| unsaid.asks) {
                 let message = format!(
                     "{pattern} does not ask for an approval of {name}, {} and which rule {} allows",
@@ -256,12 +246,18 @@ impl Loading<'_> {
                         "effect = \"change\" in this [[grant]] has its patterns ask for such commands, \
                          too; if that is not meant, write effect = \"read\""
                     }
-                    Kind::Commits | Kind::Unconfined | Kind::Inspects | Kind::Beyond => {
+                    Kind::Commits if unsaid.is_of_changes => {
+                        "write the name whole in 'allow', and 'paths': then this [[grant]] asks for it there, too"
+                    }
+                    Kind::Commits => {
+                        "write the name whole in 'allow', and 'paths': then this [[grant]] asks for it there, too; \
+                         if that is not meant, write effect = \"read\""
+                    }
+                    Kind::Unconfined | Kind::Inspects | Kind::Beyond => {
                         "write the name whole in 'allow': then this [[grant]] asks for it, too"
                     }
                 };
-                // An error would leave only a grant of the whole name, of any path.
-                match unsaid.is_of_changes {
+                match is_warning {
                     true => report.warning(unsaid.span.clone(), message, Some(help)),
                     false => report.error_with_help(unsaid.span.clone(), message, help),
                 }
@@ -272,7 +268,7 @@ impl Loading<'_> {
             }
             // A command that only reads is not reported if another rule allows it: that rule is meant.
             let is_missed = |command: &&Arc<Command>| {
-                unsaid.kind == Kind::Changes || by_another(command).is_none()
+                unsaid.kind == Kind::Changes || by(command).is_none_or(|by| by.first.is_none())
             };
             let missed: Vec<&str> = unsaid
                 .commands
