@@ -104,6 +104,7 @@ fn scoped_rules_are_shown_with_arguments() {
 fn approval_of_a_part_comes_and_goes() {
     const TWO: &str = "approval = { by = ['%remit'], count = 2, expires = '10min' }";
     let part = "args = { unit = ['php*'] }";
+    let web = "args = { unit = ['nginx.service', 'php*'] }";
     let of = |name: &str, args: &str, rest: &str| {
         grant("'%ops'", &format!("'{name}'"), &format!("{args}\n{rest}"))
     };
@@ -140,6 +141,23 @@ fn approval_of_a_part_comes_and_goes() {
                 "%ops now needs approval by %remit, asked for at most 10 min: plan.commit (paths: /srv/etc)",
             ],
             &["%ops no longer needs approval: plan.commit (paths: /srv/etc)"],
+        ),
+        // A part of some arguments, by the same pattern or by one that includes it.
+        (
+            restart(web, "") + &restart("args = { unit = ['nginx.service'] }", APPROVAL),
+            restart(web, ""),
+            &["%ops no longer needs approval: unit.restart (unit: nginx.service)"],
+            &[
+                "%ops now needs approval by %remit, asked for at most 10 min: unit.restart (unit: nginx.service)",
+            ],
+        ),
+        (
+            restart(web, "") + &restart("args = { unit = ['php8.service'] }", APPROVAL),
+            restart(web, ""),
+            &["%ops no longer needs approval: unit.restart (unit: php8.service)"],
+            &[
+                "%ops now needs approval by %remit, asked for at most 10 min: unit.restart (unit: php8.service)",
+            ],
         ),
         // The same approval for less says nothing.
         (

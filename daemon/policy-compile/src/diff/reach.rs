@@ -160,25 +160,18 @@ impl<'a> Reach<'a> {
         let Name::Scoped(command, coverage) = name else {
             return State::Unknown;
         };
-        let any = Scope::default();
-        let of_scope = |scope| {
-            let first = Coverage {
-                scope,
-                paths: &[],
-                acts: None,
-            };
-            let names = self.names.range(Name::Scoped(command, first)..);
-            names.take_while(move |(name, _)| {
-                matches!(name, Name::Scoped(own, coverage) if own == command && coverage.scope == scope)
-            })
+        let first = Coverage {
+            scope: &Scope::default(),
+            paths: &[],
+            acts: None,
         };
+        let scoped = self.names.range(Name::Scoped(command, first)..);
+        let scoped =
+            scoped.take_while(|(name, _)| matches!(name, Name::Scoped(own, _) if own == command));
         let whole = self.names.get_key_value(&Name::Named(command));
-        // Only these can include it.
-        let wider = whole
+        let wider: Vec<_> = whole
             .into_iter()
-            .chain(of_scope(&any))
-            .chain(of_scope(coverage.scope));
-        let wider: Vec<_> = wider
+            .chain(scoped)
             .filter(|(wider, _)| wider.includes(coverage))
             .collect();
         let mut denied = wider

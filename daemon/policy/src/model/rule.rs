@@ -350,7 +350,7 @@ impl Coverage<'_> {
     pub fn includes(&self, other: &Self) -> bool {
         let is_beneath = |path: &PlanPath| self.paths.iter().any(|own| path.is_in(own.as_bytes()));
         let paths = !other.paths.is_empty() && other.paths.iter().all(is_beneath);
-        (self.scope.is_any() || self.scope == other.scope) && (self.paths.is_empty() || paths)
+        self.scope.includes(other.scope) && (self.paths.is_empty() || paths)
     }
 }
 

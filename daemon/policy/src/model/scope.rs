@@ -79,6 +79,15 @@ impl Scope {
         })
     }
 
+    /// Returns true if it is about all calls that the other one is about, as far as that is known.
+    pub fn includes(&self, other: &Self) -> bool {
+        self.0.iter().all(|(name, globs)| {
+            let mut others = other.globs(name).into_iter().flatten().peekable();
+            let includes = |one: &Glob| globs.iter().any(|glob| is_part(one, glob));
+            others.peek().is_some() && others.all(includes)
+        })
+    }
+
     /// Returns true if a permission for these calls is one for this call: each argument has a value, and all its
     /// values match. No star matches an `@`. The text after it in the name of a unit goes from the caller to the
     /// programs of the unit, so a permission must name it. It must also name the kind of a unit that shows others.
@@ -178,6 +187,14 @@ fn names_kind(named: Named<'_>, glob: &Glob, unit: &str) -> bool {
 fn has_spellings(named: Named<'_>, name: &str) -> bool {
     let kind = kind(named, name);
     kind.is_some_and(|kind| matches!(kind, ParamKind::Package | ParamKind::User))
+}
+
+/// Returns true if a pattern is about all values of the other one, in any spelling that either kind of rule is about. Of
+/// patterns with a star only the same is known to be.
+fn is_part(one: &Glob, whole: &Glob) -> bool {
+    let value = one.literal();
+    let value = value.filter(|value| package_name(value) == *value && !is_of_many(value));
+    one == whole || value.is_some_and(|value| whole.matches_within(value, '@'))
 }
 
 /// Returns true if a pattern of a denial, or of a rule that asks, is about this value.
@@ -326,6 +343,44 @@ mod tests {
                 expect,
                 "{pattern} {value}"
             );
+        }
+    }
+
+    #[test]
+    fn scope_includes_what_it_is_about() {
+        let scope = |args: &[(&str, &[&str])]| {
+            let globs = |all: &[&str]| all.iter().map(|one| Glob::new(*one)).collect();
+            let args = args
+                .iter()
+                .map(|(name, all)| ((*name).to_owned(), globs(all)));
+            Scope::from(args.collect::<BTreeMap<String, Vec<Glob>>>())
+        };
+        let unit = |all: &[&str]| scope(&[("unit", all)]);
+        for (one, other, expect) in [
+            (scope(&[]), unit(&["a.service"]), true),
+            (unit(&["a.service"]), scope(&[]), false),
+            (unit(&["php*", "a.service"]), unit(&["a.service"]), true),
+            (unit(&["php*", "a.service"]), unit(&["php*"]), true),
+            (unit(&["php*"]), unit(&["php*", "a.service"]), false),
+            (unit(&["php*"]), unit(&["php8.service"]), true),
+            // No star of a permission covers these.
+            (unit(&["php*"]), unit(&["php@8.service"]), false),
+            (unit(&["*"]), unit(&["system.slice"]), false),
+            // A rule that asks for this architecture is also about the package without one.
+            (unit(&["*64"]), unit(&["ssl:amd64"]), false),
+            (unit(&["a*"]), unit(&["ab*"]), false),
+            (
+                unit(&["a"]),
+                scope(&[("unit", &["a"]), ("how", &["x"])]),
+                true,
+            ),
+            (
+                scope(&[("unit", &["a"]), ("how", &["x"])]),
+                unit(&["a"]),
+                false,
+            ),
+        ] {
+            assert_eq!(one.includes(&other), expect, "{one} {other}");
         }
     }
 
