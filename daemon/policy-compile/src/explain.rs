@@ -300,9 +300,13 @@ impl Question<'_> {
     }
 
     fn confirm(&self, rule: &GrantRule, verdict: &Verdict) -> Option<String> {
-        confirm_s(verdict).filter(|_| self.counts(rule))?;
+        let least = confirm_s(verdict).filter(|_| self.counts(rule))?;
         let seconds = rule.confirm_s?;
-        Some(format!("its 'confirm' ({}) holds", print_seconds(seconds)))
+        let how = match seconds > least {
+            true => "is longer",
+            false => "holds",
+        };
+        Some(format!("its 'confirm' ({}) {how}", print_seconds(seconds)))
     }
 
     /// Returns what a rule that does not allow this call adds to it, if it counts, after what it is about.

@@ -876,14 +876,19 @@ fn explanation_says_which_confirmations_hold() {
         gids: &[900],
     };
     let among = |path: &str| format!("some of the paths are among its own (paths: {path}); ");
-    let decides = "decides: allows 'plan.commit'; its 'confirm' (1min) holds".to_owned();
+    let decides = |how: &str| format!("decides: allows 'plan.commit'; its 'confirm' (1min) {how}");
     let conf = "its 'confirm' (30s) holds";
     let mut ids = policy.grants.iter().map(|rule| &rule.id);
     let free = ids.find(|id| id.name() == Some("free")).unwrap();
     let (other, asked) = (among("/srv/app/other"), among("/srv/app/asks"));
     for (paths, why, rule, expect) in [
-        (&["/srv/app/y"][..], "1min", "free", decides.clone()),
-        (&["/srv/app/y", "/srv/app/other/x"], "30s", "free", decides),
+        (&["/srv/app/y"][..], "1min", "free", decides("holds")),
+        (
+            &["/srv/app/y", "/srv/app/other/x"],
+            "30s",
+            "free",
+            decides("is longer"),
+        ),
         (
             &["/srv/app/y", "/srv/app/other/x"],
             "30s",
@@ -901,7 +906,7 @@ fn explanation_says_which_confirmations_hold() {
             "1min",
             "asks",
             format!(
-                "decides: {asked}it needs approval by %ops, asked for at most 10 min; its 'confirm' (5min) holds"
+                "decides: {asked}it needs approval by %ops, asked for at most 10 min; its 'confirm' (5min) is longer"
             ),
         ),
         (
