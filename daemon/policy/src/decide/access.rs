@@ -125,7 +125,7 @@ impl<'a> AskedByScope<'a> {
     fn about(&self, covered: &Coverage<'_>) -> Option<Approval> {
         let any = Scope::default();
         let own = (!covered.scope.is_any()).then_some(covered.scope);
-        // Only these can include it.
+        // Wider scopes than these are not searched: they can be many, and a decision about a call counts all of them.
         let scopes = [Some(&any), own].into_iter().flatten();
         let rules = scopes.filter_map(|scope| self.0.get(scope)).flatten();
         let about = rules.filter(|(_, coverage, _)| coverage.includes(covered));
