@@ -192,9 +192,13 @@ fn has_spellings(named: Named<'_>, name: &str) -> bool {
 /// Returns true if a pattern is about all values of the other one, in any spelling that either kind of rule is about. Of
 /// patterns with a star only the same is known to be.
 fn is_part(one: &Glob, whole: &Glob) -> bool {
-    let value = one.literal();
-    let value = value.filter(|value| package_name(value) == *value && !is_of_many(value));
-    one == whole || value.is_some_and(|value| whole.matches_within(value, '@'))
+    let is_one = |value: &str| {
+        whole.matches_within(value, '@') && package_name(value) == value && !is_of_many(value)
+    };
+    match whole.literal() {
+        Some(_) => one == whole,
+        None => one == whole || one.literal().is_some_and(is_one),
+    }
 }
 
 /// Returns true if a pattern of a denial, or of a rule that asks, is about this value.
