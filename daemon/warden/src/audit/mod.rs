@@ -183,13 +183,13 @@ impl Audit {
 
     /// Returns whether a record can be written now, as far as is known before it is tried.
     pub fn is_writable(&self) -> bool {
-        let room = |fd| {
+        let polled = |fd| {
             poll(
                 &mut [PollFd::new(fd, PollFlags::POLLOUT)],
                 PollTimeout::ZERO,
             )
         };
-        self.fd().is_none_or(|fd| room(fd) != Ok(0))
+        self.fd().is_none_or(|fd| polled(fd) != Ok(0))
     }
 
     /// Fails with [`Unwritten`] if there is no record. Then the recorded action must not happen.
