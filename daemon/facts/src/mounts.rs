@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use remit_wire::host::{Disk, List, Mount, Mounts, Partition};
+use remit_words::mount_table::unescape;
 
 use crate::fs_space::{self, Question};
 use crate::read::{self, Gaps, Kernel, Sources, Why};
@@ -238,36 +239,17 @@ fn parse(line: &str) -> Option<Entry> {
     let root = mount.next()?;
     let target = mount.next()?;
     let options = mount.next()?;
-    let text = |escaped: &str| String::from_utf8_lossy(&unescape(escaped)).into_owned();
+    let text = |escaped: &str| String::from_utf8_lossy(&unescape(escaped.as_bytes())).into_owned();
     Some(Entry {
         id,
         device: device.to_owned(),
         root: text(root),
-        target: OsString::from_vec(unescape(target)).into(),
+        target: OsString::from_vec(unescape(target.as_bytes())).into(),
         options: options.to_owned(),
         fstype: fs.next().filter(|fstype| !fstype.is_empty())?.to_owned(),
         source: text(fs.next()?),
         fs_options: fs.next().unwrap_or_default().to_owned(),
     })
-}
-
-fn unescape(text: &str) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let octal = match (first, tail) {
-            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..]) => {
-                Some((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'))
-            }
-            _ => None,
-        };
-        plain.push(octal.unwrap_or(*first));
-        rest = match octal {
-            Some(_) => tail.get(3..).unwrap_or_default(),
-            None => tail,
-        };
-    }
-    plain
 }
 
 const DISKS: usize = 128;
@@ -484,7 +466,7 @@ mod tests {
     proptest! {
         #[test]
         fn odd_lines_never_panic(line in "[0-9: /a\\\\,-]{0,60}", odd in ".{0,60}") {
-            let _ = (parse(&line), parse(&odd), unescape(&line), unescape(&odd));
+            let _ = (parse(&line), parse(&odd), unescape(line.as_bytes()), unescape(odd.as_bytes()));
         }
     }
 

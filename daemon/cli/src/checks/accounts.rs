@@ -2,9 +2,9 @@
 //! Needs root.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::{io, iter};
 
 use nix::unistd::Group;
 use remit_common::names::Runtime;
@@ -20,7 +20,6 @@ use super::{
 };
 use crate::enrollment::{self, Role};
 use crate::openssh::effective::{Answers, Effective};
-use crate::openssh::pattern::Connection;
 
 pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> AccountChecks {
     let clients = group_of(&runtime.socket(), "remit");
@@ -187,9 +186,8 @@ fn foreign_key_checks(
 
 /// Returns sshd's settings for another account, one for each kind of connection.
 fn settings_of_other(sshd: &Answers, user: &str, other: &str) -> Vec<Rc<Effective>> {
-    let ways = sshd.ways(other).into_iter();
-    let ways = iter::once(Connection::default()).chain(ways.filter_map(|way| way.connection));
-    let all: Vec<Rc<Effective>> = ways
+    let all: Vec<Rc<Effective>> = sshd
+        .connections(other)
         .filter_map(|connection| sshd.of_other(user, other, &connection))
         .collect();
     match all.is_empty() {
@@ -199,10 +197,9 @@ fn settings_of_other(sshd: &Answers, user: &str, other: &str) -> Vec<Rc<Effectiv
 }
 
 /// Returns another account for which sshd reads keys in `file`, too. Needs root.
-pub fn other_account_of(user: &str, file: &Path) -> io::Result<Option<String>> {
-    let sshd = Answers::read();
+pub fn other_account_of(user: &str, file: &Path, sshd: &Answers) -> io::Result<Option<String>> {
     let others = keys_in_other_accounts::others(&AccountDatabase::read()?.passwd);
-    let settings = |name: &str| settings_of_other(&sshd, user, name);
+    let settings = |name: &str| settings_of_other(sshd, user, name);
     Ok(keys_in_other_accounts::sharing(
         (user, file),
         &others,
@@ -211,17 +208,17 @@ pub fn other_account_of(user: &str, file: &Path) -> io::Result<Option<String>> {
 }
 
 /// Checks an account that is about to become an agent, and finds other accounts that its new `key` opens. Needs root.
-pub fn checks_of_new_agent(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>> {
+pub fn checks_of_new_agent(user: &str, key: Vec<u8>, sshd: &Answers) -> io::Result<Vec<Check>> {
     let accounts = AccountDatabase::read()?;
-    let (sshd, now) = (Answers::read(), ssh::now());
+    let now = ssh::now();
     let mut checks = match accounts.account(user)? {
-        None => checks_of_no_account((user, "the agent", "mcp-shim"), &sshd),
+        None => checks_of_no_account((user, "the agent", "mcp-shim"), sshd),
         Some(account) => {
             let admins = group_of(
                 &Runtime::new(Runtime::DEFAULT).admin_socket(),
                 "remit-admin",
             );
-            let (own, by_ssh) = account_checks(&account, &accounts, &sshd, admins, &now);
+            let (own, by_ssh) = account_checks(&account, &accounts, sshd, admins, &now);
             // The account may have no key yet, so it was not asked about.
             let fault = ssh::shell_fault(&account, "mcp-shim", "the agent");
             let fault = fault.filter(|fault| !by_ssh.contains(fault));
@@ -232,18 +229,18 @@ pub fn checks_of_new_agent(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>> {
         (user, Role::Agent),
         &BTreeSet::from([key]),
         &accounts,
-        &sshd,
+        sshd,
     ));
     Ok(checks)
 }
 
 /// As [`checks_of_new_agent`], of an approver.
-pub fn checks_of_new_approver(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>> {
+pub fn checks_of_new_approver(user: &str, key: Vec<u8>, sshd: &Answers) -> io::Result<Vec<Check>> {
     let accounts = AccountDatabase::read()?;
-    let (sshd, now) = (Answers::read(), ssh::now());
+    let now = ssh::now();
     let mut checks = Vec::new();
     if let Some(account) = accounts.account(user)? {
-        let settings = ssh::settings(&account, &sshd);
+        let settings = ssh::settings(&account, sshd);
         // Keys that cannot be read are a failure of the checks below.
         if settings.is_some_and(|settings| ssh::starts_shim(&account, &settings) == Ok(true)) {
             checks.push(Check::failure(
@@ -253,17 +250,17 @@ pub fn checks_of_new_approver(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>
             ));
         }
         let none = EnrolledKeys::Only(BTreeSet::new());
-        checks.extend(approver_checks(&account, &none, &accounts, &sshd, &now));
+        checks.extend(approver_checks(&account, &none, &accounts, sshd, &now));
         let fault = ssh::shell_fault(&account, "remit", "the approver");
         checks.extend(fault.filter(|fault| !checks.contains(fault)));
     } else {
-        checks.extend(checks_of_no_account((user, "the approver", "remit"), &sshd));
+        checks.extend(checks_of_no_account((user, "the approver", "remit"), sshd));
     }
     checks.extend(foreign_key_checks(
         (user, Role::Approver),
         &BTreeSet::from([key]),
         &accounts,
-        &sshd,
+        sshd,
     ));
     Ok(checks)
 }
@@ -276,9 +273,8 @@ pub fn login_checks(user: &str) -> io::Result<Vec<Check>> {
 
 /// Checks the settings of sshd for an account that is not there yet, for each kind of connection.
 fn checks_of_no_account((user, whose, program): (&str, &str, &str), sshd: &Answers) -> Vec<Check> {
-    let ways = sshd.ways(user).into_iter().filter_map(|way| way.connection);
     let mut found = Vec::new();
-    for connection in iter::once(Connection::default()).chain(ways) {
+    for connection in sshd.connections(user) {
         // An enrollment asks the same, and fails without an answer.
         let Ok(effective) = sshd.ask(user, &connection) else {
             continue;

@@ -2,7 +2,6 @@
 //! step is recorded before it is done, and may be undone by other means.
 
 use std::collections::BTreeSet;
-use std::iter;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -12,7 +11,6 @@ use super::report::Check;
 use crate::enrollment::{EnrolledAccount, Role};
 use crate::openssh::effective::{Answers, Effective};
 use crate::openssh::keys::{KeyLine, blob, lines};
-use crate::openssh::pattern::Connection;
 
 /// `sockets`: the groups that may connect to the socket and to the admin socket. Returns checks of accounts and of ssh.
 pub fn checks(
@@ -32,10 +30,8 @@ pub fn checks(
             continue;
         };
         groups.extend(group_check(account, record, sockets));
-        let ways = sshd.ways(&account.name).into_iter();
-        let ways = ways.filter_map(|way| way.connection);
-        let settings = iter::once(Connection::default()).chain(ways);
-        let settings = settings.filter_map(|way| sshd.ask(&account.name, &way).ok());
+        let connections = sshd.connections(&account.name);
+        let settings = connections.filter_map(|way| sshd.ask(&account.name, &way).ok());
         keys.extend(key_check(account, record, &settings.collect::<Vec<_>>()));
     }
     (groups, keys)

@@ -16,7 +16,7 @@ use crate::enrollment::authorized_keys_file::KeyFile;
 use crate::enrollment::authorized_keys_line::{self, Change, Foreign};
 use crate::enrollment::safe_open::{Absent, Dir, Owner, Trust, WalkError};
 use crate::external_program::Program;
-use crate::openssh::effective;
+use crate::openssh::effective::{self, Answers};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccountWas {
@@ -75,11 +75,12 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
             true,
         ),
     };
-    key.prepare(&account, made, Missing::Later)?;
+    let sshd = Answers::read();
+    key.prepare(&account, made, Missing::Later, &sshd)?;
     if found.is_none() {
-        key.refuse_leftover_keys(&account, void.as_ref())?;
+        key.refuse_leftover_keys(&account, void.as_ref(), &sshd)?;
     }
-    let mut warnings = check_bypasses(request)?;
+    let mut warnings = check_bypasses(request, &sshd)?;
     let now = enrollment::now()?;
     if let Some(end) = expires.filter(|end| end.is_over(now)) {
         warnings.push(format!("the key has expired: its end was {end}"));
@@ -91,7 +92,6 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
         );
     }
 
-    let is_replaced = home.is_some() && void.is_some();
     if let Some(home) = home {
         if let Some(void) = &void {
             let about = format!("an older account '{name}' was enrolled");
@@ -126,7 +126,7 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
             ))
         })?;
     // The reload before found no account for the rules that name it.
-    if is_replaced && end_access(request.runtime, name).is_err() {
+    if void.is_some() && end_access(request.runtime, name).is_err() {
         let text = format!("rules that name '{name}' hold only after: remit policy reload");
         warnings.push(text);
     }
@@ -230,9 +230,10 @@ impl KeyEntry<'_> {
         account: &Account,
         account_made: bool,
         missing: Missing,
+        sshd: &Answers,
     ) -> Result<Option<Prepared>, Refused> {
         let name = self.request.name;
-        let files = sshd_of(self.request.role, name)?.authorized_keys_files(
+        let files = sshd_of(self.request.role, name, sshd)?.authorized_keys_files(
             name.as_str(),
             account.uid,
             &account.home,
@@ -241,7 +242,7 @@ impl KeyEntry<'_> {
             Refused::new(format!("sshd reads no file for keys of user '{name}'"))
                 .lift("set AuthorizedKeysFile in '/etc/ssh/sshd_config'")
         })?;
-        check_own_file(name, first)?;
+        check_own_file(name, first, sshd)?;
         for other in others {
             self.refuse_foreign_line(account, other)?;
         }
@@ -279,9 +280,10 @@ impl KeyEntry<'_> {
         &self,
         account: &Account,
         void: Option<&EnrollmentRecord>,
+        sshd: &Answers,
     ) -> Result<(), Refused> {
         let name = self.request.name;
-        let settings = sshd_of(self.request.role, name)?;
+        let settings = sshd_of(self.request.role, name, sshd)?;
         let files = |name: &str| settings.authorized_keys_files(name, account.uid, &account.home);
         // A file of all users opens other accounts, too: so its keys are the administrators'.
         let of_all = files("root");
@@ -325,8 +327,10 @@ impl KeyEntry<'_> {
         account: &Account,
     ) -> Result<(PathBuf, Change), Refused> {
         let name = self.request.name;
+        // The account may be new, and has its group now.
+        let sshd = Answers::read();
         let prepared = self
-            .prepare(account, record.account_made, Missing::Now)?
+            .prepare(account, record.account_made, Missing::Now, &sshd)?
             .ok_or_else(|| Refused::new(format!("the home of user '{name}' is gone")))?;
         let path = prepared.file.path();
         for dir in prepared.made {

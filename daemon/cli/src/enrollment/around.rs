@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
@@ -20,12 +21,12 @@ use crate::openssh::keys;
 use crate::openssh::pattern::Connection;
 
 /// Refuses an account that fails a check of `remit doctor`, and a key that opens other accounts. Returns the warnings.
-pub(super) fn check_bypasses(request: &Request) -> Result<Vec<String>, Refused> {
+pub(super) fn check_bypasses(request: &Request, sshd: &Answers) -> Result<Vec<String>, Refused> {
     let name = request.name;
     let blob = keys::decode_base64(request.key.base64.as_bytes()).unwrap_or_default();
     let checks = match request.role {
-        Role::Agent => checks::checks_of_new_agent(name.as_str(), blob),
-        Role::Approver => checks::checks_of_new_approver(name.as_str(), blob),
+        Role::Agent => checks::checks_of_new_agent(name.as_str(), blob, sshd),
+        Role::Approver => checks::checks_of_new_approver(name.as_str(), blob, sshd),
     };
     let checks =
         checks.map_err(|error| Refused::new(format!("cannot look at user '{name}': {error}")))?;
@@ -84,13 +85,12 @@ fn ways_out(name: &Name, fixes: &[String]) -> String {
     ways.join("\n")
 }
 
-pub(super) fn sshd_of(role: Role, name: &Name) -> Result<Effective, Refused> {
+pub(super) fn sshd_of(role: Role, name: &Name, sshd: &Answers) -> Result<Rc<Effective>, Refused> {
     let usual = Connection::default();
-    let settings = Effective::ask(name.as_str(), &usual).map_err(|error| {
-        Refused::from(error).lift("install an ssh server; 'sshd -t' checks its settings")
+    let settings = sshd.ask(name.as_str(), &usual).map_err(|error| {
+        Refused::new(error.to_string()).lift("install an ssh server; 'sshd -t' checks its settings")
     })?;
     check_not_forced(role, name, &settings, "")?;
-    let sshd = Answers::read();
     for way in sshd.ways(name.as_str()) {
         let Some(connection) = &way.connection else {
             continue;
@@ -139,8 +139,8 @@ pub(super) fn check_not_root_key(role: Role, key: &PublicKey) -> Result<(), Refu
 }
 
 /// Refuses a file that sshd reads for another account, too: a key in it would open that account.
-pub(super) fn check_own_file(name: &Name, file: &Path) -> Result<(), Refused> {
-    let other = checks::other_account_of(name.as_str(), file)
+pub(super) fn check_own_file(name: &Name, file: &Path, sshd: &Answers) -> Result<(), Refused> {
+    let other = checks::other_account_of(name.as_str(), file, sshd)
         .map_err(|error| Refused::new(format!("cannot look at other accounts: {error}")))?;
     match other {
         None => Ok(()),

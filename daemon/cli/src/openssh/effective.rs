@@ -2,9 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::{fmt, iter};
 
 use super::blocks::{Block, Blocks};
 use super::pattern::Connection;
@@ -180,14 +180,19 @@ impl Answers {
     /// Returns the first user for whom sshd has the same settings: `asked`, if it is one.
     fn same_as(&self, asked: &str, user: &str) -> String {
         let mut first = self.first_of_alike.borrow_mut();
-        for one in [asked, user] {
-            if let Some(met) = self.blocks.met_by(one) {
-                first.entry(met).or_insert_with(|| one.to_owned());
-            }
-        }
-        let met = self.blocks.met_by(user);
-        let same = met.and_then(|met| first.get(&met));
-        same.map_or_else(|| user.to_owned(), String::clone)
+        let mut first_like = |one: &str| {
+            let met = self.blocks.met_by(one)?;
+            let first = first.entry(met).or_insert_with(|| one.to_owned());
+            Some(first.clone())
+        };
+        first_like(asked);
+        first_like(user).unwrap_or_else(|| user.to_owned())
+    }
+
+    /// Returns the usual connection, and those of [`Self::ways`] that were found.
+    pub fn connections(&self, user: &str) -> impl Iterator<Item = Connection> {
+        let ways = self.ways(user).into_iter();
+        iter::once(Connection::default()).chain(ways.filter_map(|way| way.connection))
     }
 
     /// Returns connections that sshd may treat differently from [`Connection::default`]. Each block that can apply to

@@ -13,6 +13,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::{Statvfs, fstatvfs};
 use remit_common::PRIVATE;
+use remit_words::mount_table::unescape;
 use serde::Serialize;
 
 use crate::text::{Unseen, lines, print, shown, table};
@@ -205,23 +206,6 @@ impl Mounted {
     fn shown(&self) -> String {
         shown(self.target.as_os_str().as_bytes())
     }
-}
-
-/// The kernel writes spaces, tabs, line ends and backslashes as octal numbers.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, others)) = rest.split_first() {
-        let number = others.get(..3).filter(|_| *first == b'\\');
-        let number = number.and_then(|digits| std::str::from_utf8(digits).ok());
-        let byte = number.and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        plain.push(byte.unwrap_or(*first));
-        rest = match byte {
-            Some(_) => others.get(3..).unwrap_or_default(),
-            None => others,
-        };
-    }
-    plain
 }
 
 #[cfg(test)]

@@ -183,13 +183,12 @@ impl Audit {
 
     /// Returns whether a record can be written now, as far as is known before it is tried.
     pub fn is_writable(&self) -> bool {
-        let polled = |fd| {
-            poll(
-                &mut [PollFd::new(fd, PollFlags::POLLOUT)],
-                PollTimeout::ZERO,
-            )
-        };
-        self.fd().is_none_or(|fd| polled(fd) != Ok(0))
+        self.is_writable_within(PollTimeout::ZERO)
+    }
+
+    fn is_writable_within(&self, patience: PollTimeout) -> bool {
+        let Some(fd) = self.fd() else { return true };
+        poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], patience) != Ok(0)
     }
 
     /// Fails with [`Unwritten`] if there is no record. Then the recorded action must not happen.
@@ -204,10 +203,7 @@ impl Audit {
         let end = Instant::now() + JOURNAL_PATIENCE;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            if let Some(fd) = self.fd() {
-                let patience = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-                let _ = poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], patience);
-            }
+            self.is_writable_within(PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO));
             match self.write(record.clone()) {
                 // Others have filled it again.
                 Err(Unwritten::Later) if !left.is_zero() && self.fd().is_some() => {}

@@ -32,11 +32,16 @@ pub fn park(cx: &mut JobCx<'_>, mut plan: Box<Plan>) -> Result<Outcome, Refusal>
     plan.ready = plan.ready.take().map(PreforkedJob::bare);
     let (serial, since) = (cx.jobs.next_serial(), Instant::now());
     cx.jobs.insert(serial, Parked { since, plan });
+    watch_log(cx);
+    Ok(Outcome::Parked)
+}
+
+/// Calls [`unpark`] when the audit log can be written, or once the first held request was held for long enough.
+fn watch_log(cx: &mut JobCx<'_>) {
     cx.reports.watch_audit(cx.reactor);
     if !cx.reactor.timers.has(Timer::Parked) {
         cx.reactor.timers.add(PARKED_FOR, Timer::Parked);
     }
-    Ok(Outcome::Parked)
 }
 
 /// Runs or refuses parked plans, once the audit log can be written again or the time is over.
@@ -80,10 +85,7 @@ pub fn unpark(cx: &mut RequestCx<'_>) {
 /// refused. It goes on after [`PARKED_FOR`] in any case.
 pub fn delay_measured(cx: &mut RequestCx<'_>, serial: u64, found: Measurement) {
     cx.approvals.delayed.push((Instant::now(), serial, found));
-    cx.job.reports.watch_audit(cx.job.reactor);
-    if !cx.job.reactor.timers.has(Timer::Parked) {
-        cx.job.reactor.timers.add(PARKED_FOR, Timer::Parked);
-    }
+    watch_log(&mut cx.job);
 }
 
 fn continue_delayed(cx: &mut RequestCx<'_>) {

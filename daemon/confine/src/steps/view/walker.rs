@@ -28,7 +28,8 @@ const MOST_NEWS: usize = 8 << 20;
 const NO_ACCOUNT: u32 = super::PROBE;
 
 /// Returns the paths that an account with these groups cannot read, relative to the root of the machine; nothing beneath them
-/// is listed, nor beneath one of these mount points in the mount around it. Besides, what a worker does not know of it, as encoded [`Known`]. The trees are sorted. A directory that the account
+/// is listed, nor beneath one of these mount points in the mount around it. The bytes are what a worker does not know of it, an
+/// encoded [`Known`]. The trees are sorted. A directory that the account
 /// may not enter or list is [`Cover::Empty`]; all else is closed, as what takes too long: the account may know its names. Fails
 /// if root's own directories take too long, or have too much that is hidden.
 pub(super) fn hidden(

@@ -46,22 +46,20 @@ pub fn show(name: &str) -> Result<ExitCode, String> {
 
 /// Prints `network.dns`. Where systemd-resolved runs, the first file names only its own address.
 pub fn settings() -> Result<ExitCode, String> {
-    let files = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
-    let read = files.map(|file| match fs::read(file) {
-        Ok(settings) => {
-            let names_one = !servers(&String::from_utf8_lossy(&settings)).is_empty();
-            Ok(names_one.then_some((file, settings)))
+    let mut all: Vec<(&str, Vec<u8>)> = Vec::new();
+    for file in ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"] {
+        let settings = match fs::read(file) {
+            Ok(settings) => settings,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(format!("cannot read {file}: {error}")),
+        };
+        let is_new = all.iter().all(|(_, other)| *other != settings);
+        if is_new && !servers(&String::from_utf8_lossy(&settings)).is_empty() {
+            all.push((file, settings));
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("cannot read {file}: {error}")),
-    });
-    let [of_programs, of_resolved] = read;
-    let (of_programs, of_resolved) = (of_programs?, of_resolved?);
-    let is_other =
-        |(_, one): &(&str, Vec<u8>)| of_programs.as_ref().is_none_or(|(_, other)| one != other);
-    let of_resolved = of_resolved.filter(is_other);
-    let all = of_programs.iter().chain(&of_resolved);
+    }
     let text: String = all
+        .iter()
         .map(|(file, settings)| named_lines(file, settings))
         .collect();
     match text.is_empty() {
