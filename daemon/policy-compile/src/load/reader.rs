@@ -73,6 +73,16 @@ impl<'a> Report<'a> {
         });
     }
 
+    /// Reports a program that cannot be executed, once for all commands that execute it.
+    pub(crate) fn distrusted_program(&mut self, span: Range<usize>, program: &str, why: &str) {
+        let (file, text) = (self.file, self.text);
+        self.findings.push_program(file, program, || {
+            let message = format!("the program {} cannot be trusted: {why}", quoted(program));
+            let help = "have root own it and every directory above it, writable by nobody else; or name another program";
+            Diagnostic::at(Severity::Error, file, excerpt(text, span), message).help(help)
+        });
+    }
+
     /// Returns the known word that `word` may be meant to be. `None` if the finding is not shown.
     pub(crate) fn similar<'k>(
         &self,

@@ -1,5 +1,6 @@
 //! Collects findings and their positions, and has examples of what to write instead.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use remit_common::text::is_plain;
@@ -131,6 +132,8 @@ pub(crate) struct Findings {
     warnings: usize,
     /// How many of the errors are about a missing account.
     missing_accounts: usize,
+    /// Programs about which there is an error.
+    programs: BTreeSet<String>,
 }
 
 impl Findings {
@@ -166,6 +169,18 @@ impl Findings {
     ) {
         self.missing_accounts += 1;
         self.push(Severity::Error, file, || finding().about_missing_account());
+    }
+
+    /// As [`Self::push`], for an error about a program. Dozens of commands may execute it: the first one reports it.
+    pub(crate) fn push_program(
+        &mut self,
+        file: &str,
+        program: &str,
+        finding: impl FnOnce() -> Diagnostic,
+    ) {
+        if self.programs.insert(program.to_owned()) {
+            self.push(Severity::Error, file, finding);
+        }
     }
 
     pub(crate) fn refuse_file(&mut self, file: &str, message: impl Into<String>) {
