@@ -510,7 +510,7 @@ fn broker_pauses_no_user_of_an_ended_session() {
             let refusal = Refusal::new(Code::InvalidArgs, "so it says");
             broker.say(&ToWarden::Refused { session, refusal });
         }
-        stage.alive();
+        broker.handled(session);
     };
     let alice = stage.connect(ALICE);
     let left = broker.session();
@@ -526,14 +526,14 @@ fn broker_pauses_no_user_of_an_ended_session() {
         code,
         count,
     });
-    stage.alive();
+    broker.handled(session);
     assert!(stage.records("paused").is_empty());
     broker.say(&ToWarden::MoreRefused {
         session,
         code,
         count,
     });
-    stage.alive();
+    broker.handled(session);
     let [record] = &stage.records("paused")[..] else {
         panic!("she is paused once");
     };

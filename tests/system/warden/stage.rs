@@ -29,7 +29,7 @@ use remit_tests::daemon::of_sinks;
 use remit_tests::process::{Identity, descendants, ends_within};
 use remit_tests::test_dir::{TestDir, built, unique_uids};
 use remit_wire::outcome::Ending;
-use remit_wire::{Bytes, Purpose};
+use remit_wire::{Access, Bytes, Purpose};
 use serde_json::Value;
 
 pub const ALICE: u32 = 64_001;
@@ -529,6 +529,23 @@ impl Broker {
             ToBroker::Session { session, owner } if wanted(owner.uid) => Ok(*session),
             _ => Err(fds),
         })
+    }
+
+    /// Returns once the warden has handled all earlier messages. It can serve other clients between two of them.
+    pub fn handled(&self, session: u64) {
+        const TICKET: u64 = u64::MAX;
+        let access = Access {
+            argv: None,
+            profile: None,
+            name: None,
+            query: None,
+        };
+        self.say(&ToWarden::Access {
+            session,
+            ticket: TICKET,
+            access,
+        });
+        let _ = self.answer(TICKET);
     }
 
     pub fn run(&self, session: u64, ticket: u64, spec: Spec, fds: &[BorrowedFd<'_>]) {
