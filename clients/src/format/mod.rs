@@ -5,7 +5,7 @@ mod ordered;
 
 use serde_json::{Value, json};
 
-use crate::client::{CALL, CODEX_HELLO, GOOSE, McpClient, OPENCODE_HELLO, Passed};
+use crate::client::{CALL, CODEX_HELLO, GOOSE, McpClient, Passed};
 use crate::entry::{AGENT, ServerEntry, shell_line};
 use ordered::Json;
 
@@ -102,7 +102,7 @@ fn content(client: McpClient, entry: &ServerEntry, agent: Option<&str>) -> Strin
                 ("command", Some(entry.command.clone().into())),
                 ("environment", env()),
                 ("enabled", Some(true.into())),
-                ("timeout", Some((OPENCODE_HELLO * 1000).into())),
+                ("timeout", Some((CALL * 1000).into())),
             ]);
             let servers = Json::object([(name, Some(server))]);
             let schema = Some("https://opencode.ai/config.json".into());
@@ -331,7 +331,7 @@ mod tests {
                 &opencode["mcp"]["remit"]["type"],
                 &opencode["mcp"]["remit"]["timeout"]
             ),
-            (&json!("local"), &json!(20_000))
+            (&json!("local"), &json!(120_000))
         );
         for client in McpClient::value_variants() {
             let config = ConfigText::new(*client, &plain);
