@@ -1,6 +1,7 @@
 //! Validates ssh destination and server name: only plain characters, as both get into files and command lines. Pure.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 /// In bytes: the longest host name (RFC 1035), more than any user name.
@@ -22,7 +23,10 @@ pub struct NoDestination;
 
 impl fmt::Display for NoDestination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("it must be HOST or USER@HOST, of letters, digits and '.', '_', '-', ':', '%', and begin with no '-'")
+        f.write_str(
+            "it must be HOST or USER@HOST, of letters, digits and '.', '_', '-', and begin with no '-'; or an IPv6 address \
+             without brackets. A port or a jump host belongs in ~/.ssh/config, under a Host",
+        )
     }
 }
 
@@ -36,8 +40,8 @@ impl FromStr for Destination {
             Some((user, host)) => (Some(user), host),
             None => (None, text),
         };
-        // Colon and percent sign occur in addresses such as fe80::1%eth0.
-        let good = is_plain(host, b"._-:%") && user.is_none_or(|user| is_plain(user, USER));
+        let is_host = is_plain(host, b"._-") || is_ipv6(host);
+        let good = is_host && user.is_none_or(|user| is_plain(user, USER));
         good.then(|| Self {
             user: user.map(str::to_owned),
             host: host.to_owned(),
@@ -58,6 +62,15 @@ impl fmt::Display for Destination {
 fn is_plain(word: &str, more: &[u8]) -> bool {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || more.contains(&byte);
     (1..=LONGEST).contains(&word.len()) && !word.starts_with('-') && word.bytes().all(good)
+}
+
+/// An address such as `fe80::1%eth0`. ssh takes any other word with a colon as a name, and finds no port in it.
+fn is_ipv6(host: &str) -> bool {
+    let (address, zone) = match host.split_once('%') {
+        Some((address, zone)) => (address, Some(zone)),
+        None => (host, None),
+    };
+    address.parse::<Ipv6Addr>().is_ok() && zone.is_none_or(|zone| is_plain(zone, b"._-"))
 }
 
 /// The name of an account on another machine.
@@ -149,6 +162,7 @@ mod tests {
             ("web_1.example.org", None, "web_1.example.org"),
             ("192.0.2.7", None, "192.0.2.7"),
             ("fe80::1%eth0", None, "fe80::1%eth0"),
+            ("agent@2001:db8::7", Some("agent"), "2001:db8::7"),
             ("agent@web", Some("agent"), "web"),
             ("John.Doe@web", Some("John.Doe"), "web"),
         ] {
@@ -180,6 +194,15 @@ mod tests {
             "-a@b",
             "a@b@c",
             "a:b@c",
+            "agent@web1:2222",
+            "agent@web1:",
+            "agent@host:22:33",
+            "192.0.2.7:22",
+            "[fe80::1]",
+            "web%",
+            "web%eth0",
+            "fe80::1%",
+            "fe80::1%-x",
             "\u{fc}",
             "a=b",
             &"a".repeat(256),

@@ -71,11 +71,27 @@ impl FromStr for KeyFile {
     type Err = NoPath;
 
     fn from_str(text: &str) -> Result<Self, NoPath> {
-        let is_word = !text.is_empty() && !text.starts_with('-') && is_passed_on(text);
-        is_word.then(|| Self(text.to_owned())).ok_or(NoPath(
-            "it is no name of a file that a client could pass on",
-        ))
+        if !is_passed_on(text) {
+            return Err(NoPath(
+                "it is no name of a file that a client could pass on",
+            ));
+        }
+        is_anchored(text)
+            .then(|| Self(text.to_owned()))
+            .ok_or(NoPath(
+                "it must be an absolute path, or begin with '~/' or '%d/': a client starts ssh in another directory",
+            ))
     }
+}
+
+/// The path has the same meaning in every working directory, on the client's system or as ssh(1) expands it.
+fn is_anchored(path: &str) -> bool {
+    let is_on_drive =
+        matches!(path.as_bytes(), [drive, b':', b'/' | b'\\', ..] if drive.is_ascii_alphabetic());
+    is_on_drive
+        || ["/", "~/", "%d/", r"\\"]
+            .iter()
+            .any(|start| path.starts_with(start))
 }
 
 impl FromStr for AgentSocket {
@@ -339,8 +355,19 @@ mod tests {
             "a\u{202e}b",
             "/${HOME}/a",
             "/{env:HOME}/a",
+            "key",
+            "./key",
+            "~",
+            "~key",
+            "%d",
+            r"\key",
+            "C:key",
+            "1:/key",
         ] {
             assert!(text.parse::<KeyFile>().is_err(), "{text:?}");
+        }
+        for text in ["/k", "~/k", "%d/k", r"C:\k", "c:/k", r"\\server\share\k"] {
+            assert!(text.parse::<KeyFile>().is_ok(), "{text:?}");
         }
         let agent = Some("/run/user/7/agent".parse().unwrap());
         let literal = entry(McpClient::Cursor, EntryArgs { agent, ..args() });
