@@ -127,6 +127,11 @@ pub struct ServerEntry {
 impl ServerEntry {
     /// The entry of one host: ssh(1). An error says which options exclude each other.
     pub fn ssh(client: McpClient, mut to: Destination, args: EntryArgs) -> Result<Self, String> {
+        if args.os == Some(Os::Windows) && args.agent.is_some() {
+            return Err(
+                "--agent names a socket, and ssh of Windows finds its agent without one: leave --agent out".to_owned(),
+            );
+        }
         match (&to.user, args.user) {
             (Some(_), Some(_)) => {
                 return Err("USER@HOST and --user name a user each: give one".to_owned());
@@ -143,9 +148,16 @@ impl ServerEntry {
                     .to_owned(),
             );
         }
-        let check = shell_line(args.os, &command);
+        let (shell, check) = match (args.os, command.split_first()) {
+            // PowerShell takes a quoted first word as a text, and the path of ssh needs no quotes there.
+            (Some(Os::Windows), Some((program, words))) => (
+                " in cmd.exe or PowerShell",
+                format!("{program} {}", shell_line(args.os, words)),
+            ),
+            _ => ("", shell_line(args.os, &command)),
+        };
         notes.push(format!(
-            "first check that this works without asking for a password: {check} --check"
+            "first check{shell} that this works without asking for a password: {check} --check"
         ));
         Ok(Self {
             name: args.name.unwrap_or_else(|| ServerName::of(&to)),
@@ -313,7 +325,7 @@ mod tests {
         };
         let note = entry(McpClient::ClaudeCode, windows).notes.concat();
         assert!(
-            note.contains(r#": "C:\Windows\System32\OpenSSH\ssh.exe" -T "#),
+            note.contains(r": C:\Windows\System32\OpenSSH\ssh.exe -T "),
             "{note}"
         );
     }
@@ -393,5 +405,15 @@ mod tests {
             },
         );
         assert_eq!(windows.agent_text(McpClient::Cursor), None);
+        let socket = ServerEntry::ssh(
+            McpClient::Cursor,
+            "web".parse().unwrap(),
+            EntryArgs {
+                os: Some(Os::Windows),
+                agent: Some("/a".parse().unwrap()),
+                ..args()
+            },
+        );
+        assert!(socket.unwrap_err().contains("leave --agent out"));
     }
 }

@@ -5,7 +5,7 @@ mod ordered;
 
 use serde_json::{Value, json};
 
-use crate::client::{CALL, CODEX_HELLO, GOOSE, McpClient, Passed};
+use crate::client::{CALL, CODEX_HELLO, GOOSE, McpClient, Os, Passed};
 use crate::entry::{AGENT, ServerEntry, shell_line};
 use ordered::Json;
 
@@ -21,8 +21,14 @@ impl ConfigText {
         let content = content(client, entry, entry.agent_text(client).as_deref());
         let mut hints = hints(client).to_vec();
         let start = client.start();
+        let is_windows = entry.os == Some(Os::Windows);
+        if is_windows && client == McpClient::ClaudeCode {
+            // Its issue 90439.
+            hints.push("run it in cmd.exe: PowerShell takes '--' away");
+        }
         let is_lost = matches!(start.passes, Passed::Only(names) if !names.contains(&AGENT));
-        if is_lost && !content.contains(AGENT) {
+        // ssh of Windows finds its agent without it.
+        if is_lost && !is_windows && !content.contains(AGENT) {
             hints.push(
                 "it passes no SSH_AUTH_SOCK on: name a key file with --identity, the agent's socket with --agent, or an \
                  IdentityAgent in ~/.ssh/config",
@@ -146,7 +152,9 @@ fn hints(client: McpClient) -> &'static [&'static str] {
     match client {
         McpClient::ClaudeDesktop => &[
             "put it into claude_desktop_config.json (Settings, Developer, Edit Config) and start Claude Desktop again",
-            "macOS: ~/Library/Application Support/Claude/; Windows: %APPDATA%\\Claude\\; Linux: ~/.config/Claude/",
+            "macOS: ~/Library/Application Support/Claude/; Linux: ~/.config/Claude/",
+            // Its issue 26073: the installer since February 2026 is an MSIX package.
+            "Windows: %APPDATA%\\Claude\\, and if no server appears %LOCALAPPDATA%\\Packages\\Claude_*\\LocalCache\\Roaming\\Claude\\",
         ],
         McpClient::ClaudeCode => &[
             "run this line; 'claude mcp list' shows whether it connects",
@@ -160,7 +168,9 @@ fn hints(client: McpClient) -> &'static [&'static str] {
             "put it into the file that 'MCP: Open User Configuration' opens, or .vscode/mcp.json of one workspace",
             "leave its sandbox off: ssh needs the network and your keys, and in the sandbox no tool asks before it runs",
         ],
-        McpClient::Zed => &["put it into ~/.config/zed/settings.json ('zed: open settings')"],
+        McpClient::Zed => &[
+            "put it into ~/.config/zed/settings.json ('zed: open settings file'); Windows: %APPDATA%\\Zed\\settings.json",
+        ],
         McpClient::Codex => &["put it at the end of ~/.codex/config.toml"],
         McpClient::CopilotCli => &[
             "put it into ~/.copilot/mcp-config.json; '/mcp show' shows whether it connects",
@@ -170,7 +180,8 @@ fn hints(client: McpClient) -> &'static [&'static str] {
             "put it into ~/.gemini/config/mcp_config.json (before Antigravity 2: ~/.gemini/antigravity/mcp_config.json)",
         ],
         McpClient::Goose => &[
-            "put it below 'extensions:' in ~/.config/goose/config.yaml; Windows: %APPDATA%\\Block\\goose\\config\\config.yaml",
+            "put it into ~/.config/goose/config.yaml; Windows: %APPDATA%\\Block\\goose\\config\\config.yaml",
+            "if that has 'extensions:' already, leave the first line out and put the rest below it",
         ],
         McpClient::Opencode => &[
             "put it into ~/.config/opencode/opencode.json, or opencode.json of one project",
@@ -341,10 +352,15 @@ mod tests {
 
     #[test]
     fn client_without_an_agent_is_named() {
-        let is_named = |client, agent| {
-            let hints = ConfigText::new(client, &entry(None, agent)).hints;
+        let is_named_on = |client, agent, os| {
+            let entry = ServerEntry {
+                os,
+                ..entry(None, agent)
+            };
+            let hints = ConfigText::new(client, &entry).hints;
             hints.iter().any(|hint| hint.contains("--agent"))
         };
+        let is_named = |client, agent| is_named_on(client, agent, None);
         for client in [
             McpClient::ClaudeDesktop,
             McpClient::Antigravity,
@@ -362,6 +378,27 @@ mod tests {
             McpClient::Opencode,
         ] {
             assert!(!is_named(client, None), "{client:?}");
+        }
+        for client in McpClient::value_variants() {
+            assert!(!is_named_on(*client, None, Some(Os::Windows)), "{client:?}");
+        }
+    }
+
+    #[test]
+    fn line_for_windows_names_the_shell_that_takes_it() {
+        for (os, expect) in [
+            (None, false),
+            (Some(Os::Macos), false),
+            (Some(Os::Windows), true),
+        ] {
+            let entry = ServerEntry {
+                os,
+                ..entry(None, None)
+            };
+            let hints = ConfigText::new(McpClient::ClaudeCode, &entry)
+                .hints
+                .concat();
+            assert_eq!(hints.contains("cmd.exe"), expect, "{hints}");
         }
     }
 }
