@@ -286,6 +286,19 @@ mod tests {
     }
 
     #[test]
+    fn documents_show_the_entry_that_is_printed() {
+        let entry = ServerEntry::ssh(McpClient::Generic, "agent@web1".parse().unwrap(), args());
+        let args = serde_json::to_string(&entry.unwrap().command[1..]).unwrap();
+        for document in [
+            include_str!("../../README.md"),
+            include_str!("../../packaging/man/mcp-shim.1"),
+        ] {
+            let plain: String = document.split_whitespace().collect();
+            assert!(plain.replace(r"\-", "-").contains(&args), "{args}");
+        }
+    }
+
+    #[test]
     fn ssh_is_where_the_client_finds_it() {
         for (client, os, expect) in [
             (McpClient::Cursor, None, "ssh"),
