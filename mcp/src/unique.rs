@@ -97,7 +97,7 @@ impl<'de> Visitor<'de> for UniqueWalk<'_> {
 }
 
 /// A map as a part of typed arguments.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct UniqueMap<V>(pub BTreeMap<String, V>);
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for UniqueMap<V> {

@@ -8,7 +8,7 @@ use remit_wire::{GrepQuery, JobQuery, PageQuery, PartQuery, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{DaemonCall, invalid, job_id, wait};
+use super::{DaemonCall, filled, invalid, job_id, wait};
 use crate::truncate::MAX_TEXT;
 
 /// Bytes of a page of output when the caller does not say.
@@ -24,6 +24,7 @@ const JOBS_DEFAULT: usize = 20;
 #[serde(deny_unknown_fields)]
 pub struct JobArgs {
     /// Absent: my jobs, newest first.
+    #[serde(default, deserialize_with = "filled")]
     job_id: Option<String>,
     /// Milliseconds to wait. Default 20000; 0 with a page or grep.
     #[schemars(range(min = 0, max = 50000))]

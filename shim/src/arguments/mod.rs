@@ -17,8 +17,8 @@ use remit_wire::edits::CallText;
 use remit_wire::host::Section;
 use remit_wire::{Access, Request};
 use schemars::JsonSchema;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 pub use self::history::HistoryArgs;
@@ -78,12 +78,16 @@ impl From<Request> for DaemonCall {
 #[serde(deny_unknown_fields)]
 pub struct AccessArgs {
     /// Would running this be allowed?
+    #[serde(default, deserialize_with = "filled")]
     argv: Option<Vec<String>>,
     /// In this sandbox. Default read.
+    #[serde(default, deserialize_with = "filled")]
     profile: Option<String>,
     /// Explain this named command.
+    #[serde(default, deserialize_with = "filled")]
     name: Option<String>,
     /// Words: the commands that fit best.
+    #[serde(default, deserialize_with = "filled")]
     query: Option<String>,
 }
 
@@ -163,6 +167,16 @@ impl RawArguments<'_> {
             Self::Values(arguments) => parse(arguments),
         }
     }
+}
+
+/// Reads an argument that has no meaning while it is empty: some models fill in each property of a schema.
+fn filled<'de, D, T>(json: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de> + PartialEq,
+{
+    let value: Option<T> = Deserialize::deserialize(json)?;
+    Ok(value.filter(|value| *value != T::default()))
 }
 
 fn host(args: HostArgs) -> Result<DaemonCall, Refusal> {
@@ -340,7 +354,7 @@ mod tests {
             ),
             (
                 Tool::Run,
-                json!({"argv": ["a"], "args": {}}),
+                json!({"argv": ["a"], "args": {"n": 1}}),
                 "'args' belongs to 'name'",
             ),
             (
@@ -399,7 +413,16 @@ mod tests {
                 json!({"name": "logs", "argv": ["a"]}),
                 "exclude each other",
             ),
-            (Tool::Run, json!({"argv": []}), "'argv' is empty"),
+            (
+                Tool::Run,
+                json!({"argv": [], "script": "", "name": ""}),
+                "one of 'argv', 'script' and 'name' is needed",
+            ),
+            (
+                Tool::Change,
+                json!({"plan_id": "", "reason": "why"}),
+                "one of 'name', 'plan_id', 'undo', 'argv' and 'script' is needed",
+            ),
             (
                 Tool::Run,
                 json!({"argv": "df -h"}),
@@ -478,13 +501,18 @@ mod tests {
             ),
             (
                 Tool::Plan,
-                json!({"script": "a", "edits": []}),
+                json!({"script": "a", "edits": [{"path": "/a", "mkdir": true}]}),
                 "'edits' and 'script' exclude each other",
             ),
             (
                 Tool::Plan,
                 json!({"argv": ["a"], "script": "b", "job_id": id}),
                 "'argv', 'script' and 'job_id' exclude each other",
+            ),
+            (
+                Tool::Plan,
+                json!({"argv": ["a"], "private": true}),
+                "'private' belongs to 'edits'",
             ),
             (Tool::Plan, json!({}), "one of 'edits', 'argv'"),
             (
@@ -534,6 +562,43 @@ mod tests {
                 Tool::Host,
                 json!({"sections": [], "since": "boot"}),
                 json!({"since": "boot"}),
+            ),
+            (
+                Tool::Access,
+                json!({"argv": [], "name": "", "query": "disk", "profile": ""}),
+                json!({"query": "disk"}),
+            ),
+            (
+                Tool::Run,
+                json!({"argv": ["a"], "script": "", "interpreter": "", "name": "", "args": {}, "profile": "", "cwd": "", "env": {}}),
+                json!({"argv": ["a"]}),
+            ),
+            (
+                Tool::Run,
+                json!({"argv": [], "script": "a", "stdin": ""}),
+                json!({"script": "a", "stdin": ""}),
+            ),
+            (
+                Tool::Change,
+                json!({"name": "a.b", "reason": "why", "plan_id": "", "undo": "", "then": [], "argv": [], "script": "",
+                       "interpreter": "", "profile": ""}),
+                json!({"name": "a.b", "reason": "why"}),
+            ),
+            (
+                Tool::Change,
+                json!({"plan_id": id, "reason": "why", "name": "", "args": {}, "argv": [], "script": "", "interpreter": "",
+                       "profile": "", "stdin": "", "undo": "", "then": []}),
+                json!({"plan_id": id, "reason": "why"}),
+            ),
+            (
+                Tool::Plan,
+                json!({"edits": [], "argv": ["a"], "script": "", "job_id": "", "private": false, "check": []}),
+                json!({"argv": ["a"]}),
+            ),
+            (
+                Tool::Job,
+                json!({"job_id": "", "limit": 3}),
+                json!({"limit": 3}),
             ),
             (
                 Tool::Run,

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::run::{Runnable, of_name, request_id};
-use super::{DaemonCall, PlanStep, id_in, invalid};
+use super::{DaemonCall, PlanStep, filled, id_in, invalid};
 use crate::plan;
 
 /// Waits of the steps after the first, in milliseconds. Clients give up after 60 s, so that all waits of a call together
@@ -26,12 +26,16 @@ const EXTRACTION: &str = "/plan";
 #[serde(deny_unknown_fields)]
 pub struct PlanArgs {
     /// One a path.
+    #[serde(default, deserialize_with = "filled")]
     edits: Option<Vec<EditText>>,
     /// Or run this on a copy of the server.
+    #[serde(default, deserialize_with = "filled")]
     argv: Option<Vec<String>>,
     /// As argv.
+    #[serde(default, deserialize_with = "filled")]
     script: Option<String>,
     /// Or this job of a copy.
+    #[serde(default, deserialize_with = "filled")]
     job_id: Option<String>,
     /// Files you may not read, whole.
     private: Option<bool>,
@@ -63,7 +67,7 @@ pub fn plan(args: PlanArgs) -> Result<DaemonCall, Refusal> {
         }
     }
     let is_copy = args.edits.is_none();
-    if is_copy && args.private.is_some() {
+    if is_copy && args.private == Some(true) {
         return Err(invalid("'private' belongs to 'edits'"));
     }
     let checks = checks(args.check.unwrap_or_default())?;

@@ -13,25 +13,32 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{DaemonCall, PlanStep, id_in, invalid, runtime, wait};
+use super::{DaemonCall, PlanStep, filled, id_in, invalid, runtime, wait};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunArgs {
     /// Program and arguments, without a shell. Or script, or name.
+    #[serde(default, deserialize_with = "filled")]
     argv: Option<Vec<String>>,
     /// Script text, up to 1 MiB.
+    #[serde(default, deserialize_with = "filled")]
     script: Option<String>,
     /// Reads the script. Default sh.
+    #[serde(default, deserialize_with = "filled")]
     interpreter: Option<String>,
     /// A named command that looks: service.status, logs.
+    #[serde(default, deserialize_with = "filled")]
     name: Option<String>,
     /// {"unit": "nginx"}; a list repeats one.
     #[schemars(with = "Option<Map<String, Value>>")]
+    #[serde(default, deserialize_with = "filled")]
     args: Option<UniqueMap<Value>>,
     /// Sandbox. Default read; access lists yours.
+    #[serde(default, deserialize_with = "filled")]
     profile: Option<String>,
     /// Directory. Default /.
+    #[serde(default, deserialize_with = "filled")]
     cwd: Option<String>,
     /// Variables to add.
     #[schemars(with = "Option<BTreeMap<String, String>>")]
@@ -56,23 +63,32 @@ pub struct RunArgs {
 #[serde(deny_unknown_fields)]
 pub struct ChangeArgs {
     /// A named command that changes; access lists yours.
+    #[serde(default, deserialize_with = "filled")]
     name: Option<String>,
     /// Make this plan's changes.
+    #[serde(default, deserialize_with = "filled")]
     plan_id: Option<String>,
     /// A commit's undo id.
+    #[serde(default, deserialize_with = "filled")]
     undo: Option<String>,
     /// Commands after it: service.reload unit=a.service
+    #[serde(default, deserialize_with = "filled")]
     then: Option<Vec<String>>,
     /// As run.
     #[schemars(with = "Option<Map<String, Value>>")]
+    #[serde(default, deserialize_with = "filled")]
     args: Option<UniqueMap<Value>>,
     /// As root, once a person approves.
+    #[serde(default, deserialize_with = "filled")]
     argv: Option<Vec<String>>,
     /// As argv.
+    #[serde(default, deserialize_with = "filled")]
     script: Option<String>,
     /// As run.
+    #[serde(default, deserialize_with = "filled")]
     interpreter: Option<String>,
     /// Default host.
+    #[serde(default, deserialize_with = "filled")]
     profile: Option<String>,
     /// Why, for the record.
     #[schemars(length(max = 1024))]
@@ -178,6 +194,7 @@ fn of_plan(
         max_runtime_s,
         request_id: id,
     } = args;
+    let stdin = stdin.filter(|stdin| !stdin.is_empty());
     let others = [&name, &script, &interpreter, &profile, &stdin];
     if others.iter().any(|other| other.is_some()) || argv.is_some() || pairs.is_some() {
         return Err(invalid(
@@ -269,16 +286,16 @@ fn command(name: String, args: Option<UniqueMap<Value>>) -> Result<What, Refusal
 
 pub(super) fn request_id(id: Option<String>) -> Result<Option<String>, Refusal> {
     match id {
-        Some(id) if id.is_empty() => Err(invalid("'request_id' is empty")),
+        // It could be an id that was lost: without one the same call starts another job.
+        Some(id) if id.is_empty() => {
+            Err(invalid("'request_id' is empty").next("give an id, or leave it out"))
+        }
         Some(id) if id.contains('\0') => Err(has_nul("request_id")),
         id => Ok(id),
     }
 }
 
 pub fn argv_bytes(argv: Vec<String>) -> Result<Vec<Bytes>, Refusal> {
-    if argv.is_empty() {
-        return Err(invalid("'argv' is empty").next("give the program, then its arguments"));
-    }
     argv.into_iter().map(|arg| bytes("argv", arg)).collect()
 }
 
