@@ -11,6 +11,8 @@ use crate::set::{self, Order};
 
 /// Tools whose texts have numbers that differ from host to host.
 pub const FOLDING: [&str; 2] = ["run", "host"];
+/// Arguments that decide here which hosts a call goes to.
+const DECIDING: [&str; 4] = ["job_id", "plan_id", "set", "undo"];
 /// Hosts of a change that does not say how many it means.
 const MAX_HOSTS: usize = 5;
 const CONCURRENCY: usize = 16;
@@ -37,8 +39,11 @@ pub enum Reach {
 impl ToolCall {
     /// Takes `on` out of the arguments: a text of words, or a list of such. Also `fold`, of tools that have it.
     pub fn new(tool: &str, mut arguments: Map<String, Value>) -> Result<Self, String> {
-        // Some models name all arguments. One that is null is none, here as on the host.
-        arguments.retain(|_, value| !value.is_null());
+        // Some models name all arguments. One that is null is none, here as on the host, and one of these that is empty.
+        arguments.retain(|name, value| {
+            let is_none = value.is_null() || (DECIDING.contains(&name.as_str()) && *value == "");
+            !is_none
+        });
         let on = match arguments.remove("on") {
             None | Some(Value::Null) => None,
             Some(Value::String(text)) => Some(words(&text)),
@@ -222,11 +227,14 @@ mod tests {
     }
 
     #[test]
-    fn argument_that_is_null_is_none() {
-        let nulls = json!({"name": "a.b", "plan_id": null, "undo": null, "job_id": null});
-        let call = ToolCall::new("change", object(nulls)).unwrap();
-        assert_eq!(call.arguments, object(json!({"name": "a.b"})));
-        assert_eq!(reach("change", &call.arguments), Reach::Set);
+    fn argument_that_is_null_or_empty_is_none() {
+        for none in [Value::Null, json!("")] {
+            let all = json!({"name": "a.b", "plan_id": none, "undo": none, "job_id": none, "set": none, "stdin": ""});
+            let call = ToolCall::new("change", object(all)).unwrap();
+            let expect = json!({"name": "a.b", "stdin": ""});
+            assert_eq!(call.arguments, object(expect));
+            assert_eq!(reach("change", &call.arguments), Reach::Set);
+        }
     }
 
     #[test]
