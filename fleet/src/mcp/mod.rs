@@ -3,6 +3,7 @@
 
 mod call;
 mod files;
+mod progress;
 mod reply;
 mod server;
 mod sets;

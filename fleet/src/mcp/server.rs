@@ -8,16 +8,17 @@ use remit_common::text;
 use remit_mcp::{REVISIONS, behalf_of_environment, claimed_behalf, meta};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
-    ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ProgressToken,
-    ProtocolVersion, ServerCapabilities, ServerConfig, Tool,
+    ListToolsResult, PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig,
+    Tool,
 };
 use rmcp::service::RequestContext;
-use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
+use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use super::call::{self, Reach, SetLimits, ToolCall};
 use super::files;
+use super::progress::Progress;
 use super::reply::Reply;
 use super::sets;
 use super::tools::{self, HOSTS, INSTRUCTIONS};
@@ -78,7 +79,7 @@ impl Server {
 struct Caller {
     client: String,
     behalf: Option<Behalf>,
-    progress: Option<(Peer<RoleServer>, ProgressToken)>,
+    progress: Progress,
 }
 
 async fn answer(
@@ -167,15 +168,14 @@ async fn answer(
 
 async fn one(engine: &Arc<Engine>, host: &Host, call: &HostCall, caller: &Caller) -> Reply {
     let (news, mut words) = mpsc::unbounded_channel();
-    let news = caller.progress.is_some().then_some(news);
-    let mut progress = Progress::new(caller);
+    let news = caller.progress.is_wanted().then_some(news);
     let answer = engine.call(&host.name, call, news);
     tokio::pin!(answer);
     let outcome = loop {
         tokio::select! {
             biased;
             outcome = &mut answer => break outcome,
-            Some(words) = words.recv() => progress.report(None, &words).await,
+            Some(words) = words.recv() => caller.progress.report(None, &words).await,
         }
     };
     match outcome {
@@ -195,7 +195,7 @@ async fn many(
     caller: &Caller,
 ) -> Reply {
     let (done, mut counts) = mpsc::unbounded_channel();
-    let mut progress = Progress::new(caller);
+    caller.progress.count_to(hosts.len());
     let names: Vec<_> = hosts.iter().map(|host| host.name.clone()).collect();
     let answers = engine.call_all(&names, call, Some(done));
     tokio::pin!(answers);
@@ -210,7 +210,7 @@ async fn many(
                     continue;
                 }
                 let words = format!("{count} of {} hosts have answered", names.len());
-                progress.report(Some((count, names.len())), &words).await;
+                caller.progress.report(Some(count), &words).await;
             }
         }
     };
@@ -236,34 +236,6 @@ async fn many(
     Reply {
         is_error,
         ..Reply::plain(data)
-    }
-}
-
-/// Progress of one call, if the client wants it. It always increases.
-struct Progress<'a> {
-    to: Option<&'a (Peer<RoleServer>, ProgressToken)>,
-    last: u32,
-}
-
-impl<'a> Progress<'a> {
-    fn new(caller: &'a Caller) -> Self {
-        Self {
-            to: caller.progress.as_ref(),
-            last: 0,
-        }
-    }
-
-    async fn report(&mut self, count: Option<(usize, usize)>, words: &str) {
-        let Some((peer, token)) = self.to else {
-            return;
-        };
-        self.last += 1;
-        let number = |number: usize| u32::try_from(number).map_or(f64::MAX, f64::from);
-        let done = count.map_or(f64::from(self.last), |(done, _)| number(done));
-        let mut param = ProgressNotificationParam::new(token.clone(), done).with_message(words);
-        param.total = count.map(|(_, of)| number(of));
-        // A client that is gone needs no progress.
-        let _ = peer.notify_progress(param).await;
     }
 }
 
@@ -306,10 +278,12 @@ impl ServerHandler for Server {
         let caller = Caller {
             behalf,
             client: client_name(context.client_info().as_ref()),
-            progress: context
-                .meta
-                .get_progress_token()
-                .map(|token| (context.peer.clone(), token)),
+            progress: Progress::new(
+                context
+                    .meta
+                    .get_progress_token()
+                    .map(|token| (context.peer.clone(), token)),
+            ),
         };
         let arguments = request.arguments.unwrap_or_default();
         tokio::select! {
@@ -325,6 +299,7 @@ impl ServerHandler for Server {
                 result.structured_content = Some(Value::Object(reply.data));
                 Ok(result.with_meta(meta(&context, implementation)).into())
             }
+            never = caller.progress.ticks() => match never {},
         }
     }
 }

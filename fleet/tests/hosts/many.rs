@@ -247,6 +247,43 @@ fn numbers_make_no_difference_if_asked() {
 }
 
 #[test]
+fn call_without_news_is_reported() {
+    let hosts = ["web1", "web2"];
+    let stage = Stage::new(&hosts);
+    // No call is answered.
+    let silent =
+        canned("remit", RELEASE, &ran("x")).replace("*'\"method\":\"tools/call\"'*", "never");
+    for host in hosts {
+        stage.set_host(host, &silent);
+    }
+    let calls = [
+        ("run", json!({"on": "web1", "argv": ["x"]})),
+        ("run", json!({"on": "*", "argv": ["x"]})),
+        ("plan", json!({"on": "*", "argv": ["x"]})),
+        ("change", json!({"on": "*", "name": "a.b", "reason": "why"})),
+    ];
+    let clients = calls.map(|(tool, arguments)| {
+        let mut client = stage.client();
+        client.start_request(
+            "tools/call",
+            json!({"name": tool, "arguments": arguments, "_meta": {"progressToken": "t"}}),
+        );
+        (tool, client)
+    });
+    for (tool, mut client) in clients {
+        let mut last = 0.0;
+        for _ in 0..2 {
+            let note = client.receive();
+            let message = note["params"]["message"].as_str().unwrap_or_default();
+            assert!(message.starts_with("running for "), "{tool}: {note}");
+            let progress = note["params"]["progress"].as_f64().unwrap();
+            assert!(progress > last && progress < 1.0, "{tool}: {note}");
+            last = progress;
+        }
+    }
+}
+
+#[test]
 fn progress_counts_hosts() {
     let stage = Stage::new(&["web1", "web2", "web3"]);
     for host in ["web1", "web2", "web3"] {
