@@ -12,6 +12,9 @@ use tokio::time::{Instant, sleep_until};
 /// Time after which a client hears that a call goes on: some give up where they hear nothing.
 const TICK: Duration = Duration::from_secs(2);
 
+/// A part of one host or word, so that a later one is more.
+const STEP: f64 = 1.0 / 64.0;
+
 /// Progress of one call, if the client wants it. It always increases.
 pub struct Progress {
     to: Option<(Peer<RoleServer>, ProgressToken)>,
@@ -29,7 +32,7 @@ impl Progress {
     pub fn new(to: Option<(Peer<RoleServer>, ProgressToken)>) -> Self {
         let sent = Sent {
             at: Instant::now(),
-            done: 0.0,
+            done: -STEP,
             total: None,
         };
         Self {
@@ -72,22 +75,24 @@ impl Progress {
             if self.sent().at + TICK > due {
                 continue;
             }
-            let done = self.sent().done + 1.0 / 64.0;
             let words = format!("running for {} s", began.elapsed().as_secs());
-            self.send(done, &words).await;
+            self.send(0.0, &words).await;
         }
     }
 
+    /// Reports `done`, or a little more than before if that is more.
     async fn send(&self, done: f64, words: &str) {
         let Some((peer, token)) = &self.to else {
             return;
         };
-        let mut param = ProgressNotificationParam::new(token.clone(), done).with_message(words);
-        {
+        let (done, total) = {
             let mut sent = self.sent();
-            (sent.at, sent.done) = (Instant::now(), done);
-            param.total = sent.total.map(number);
-        }
+            sent.at = Instant::now();
+            sent.done = done.max(sent.done + STEP);
+            (sent.done, sent.total.map(number))
+        };
+        let mut param = ProgressNotificationParam::new(token.clone(), done).with_message(words);
+        param.total = total;
         // A client that is gone needs no progress.
         let _ = peer.notify_progress(param).await;
     }
