@@ -248,7 +248,8 @@ pub mod wire;
 pub use names::id_prefix;
 pub use outcome::denial;
 pub use remit_core::{
-    PRIVATE, accounts, bus, disks, frame, hosts_file, panics, shebang, token_bucket, view,
+    PRIVATE, accounts, bus, disks, frame, hosts_file, mount_table, panics, shebang, token_bucket,
+    view,
 };
 
 pub const RELEASE: &str = env!("CARGO_PKG_VERSION");

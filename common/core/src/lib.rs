@@ -66,6 +66,7 @@ pub mod disks {
 }
 pub mod frame;
 pub mod hosts_file;
+pub mod mount_table;
 pub mod panics {
     /// Makes a panic of any thread end the process, as in packages, also where a build unwinds: development builds and tests
     /// share what they compile. A task that died must not leave the others with half a state.

@@ -6,6 +6,5 @@ pub mod cgroup;
 pub mod characters;
 pub mod command_line;
 pub mod cron;
-pub mod mount_table;
 pub mod path_word;
 pub mod spelling;

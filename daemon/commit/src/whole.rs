@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 
+use remit_common::mount_table::{is_in, mounts};
 use remit_plan::Direction::Undo;
 use remit_plan::{Change, Kind, New, OwnNames, Plan, lock_out};
 
@@ -67,7 +68,7 @@ fn whole(plan: &Plan, changed: &BTreeSet<usize>) -> Result<Whole, usize> {
     Ok(whole)
 }
 
-/// Mount points, as proc_pid_mountinfo(5) has them.
+/// Mounts, as proc_pid_mountinfo(5) has them.
 #[derive(Debug)]
 pub struct Mounts(Vec<u8>);
 
@@ -78,19 +79,8 @@ impl Mounts {
     }
 
     fn are_in(&self, path: &[u8]) -> bool {
-        let mut own = Vec::new();
-        for byte in path {
-            match byte {
-                b' ' | b'\t' | b'\n' | b'\\' => own.extend(format!("\\{byte:03o}").bytes()),
-                byte => own.push(*byte),
-            }
-        }
-        let points = self.0.split(|byte| *byte == b'\n');
-        let mut points = points.filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
-        points.any(|point| {
-            let rest = point.strip_prefix(own.as_slice());
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-        })
+        // A line that cannot be read may be of any mount.
+        mounts(&self.0).any(|mount| mount.is_none_or(|mount| is_in(&mount.point, path)))
     }
 }
 

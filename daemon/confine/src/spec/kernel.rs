@@ -3,6 +3,7 @@
 use crate::steps::landlock::fence;
 use crate::steps::report::EnabledLayers;
 use crate::sys::{self, ForkCall};
+use remit_core::mount_table::mounts;
 use remit_spawn::Kernel;
 use remit_sys::{Doing, Error, Result};
 use std::{io, path::Path, sync::OnceLock};
@@ -42,11 +43,9 @@ fn has_root_of_its_mounts() -> Result<()> {
     }
 }
 
-/// Returns true if a mount is at `/`: the fifth field, proc_pid_mountinfo(5). Names of mount points may have any bytes.
+/// Returns true if a mount is at `/`.
 fn mounts_root(mountinfo: &[u8]) -> bool {
-    let lines = mountinfo.split(|byte| *byte == b'\n');
-    let mut points = lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
-    points.any(|point| point == b"/")
+    mounts(mountinfo).flatten().any(|mount| mount.point == b"/")
 }
 
 fn absent(e: &io::Error) -> bool {

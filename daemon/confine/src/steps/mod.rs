@@ -193,7 +193,6 @@ pub(crate) mod identity {
 }
 pub(crate) mod landlock;
 pub(crate) mod lists;
-pub(crate) mod mount_line;
 pub(crate) mod mounts {
     //! The mounts of a `read` sandbox: the host's tree, read-only, with private directories and a minimal `/dev` over it.
 

@@ -1,10 +1,12 @@
 //! Directories that a sandbox has of its own. They cover those of the host, which no walk can see.
 
 use std::fs::{self, Metadata};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use remit_common::PRIVATE;
+use remit_common::mount_table::{MountLine, mounts};
 
 pub struct Covering(Vec<(Metadata, &'static str)>);
 
@@ -25,42 +27,24 @@ impl Covering {
     pub fn name_on(&self, found: &Metadata, walked: u64) -> Option<&'static str> {
         let name = self.name(found)?;
         let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
-        let table = String::from_utf8_lossy(&table);
         let point = fs::canonicalize(name).unwrap_or_else(|_| name.into());
         covers(&table, &point, found.dev(), walked).then_some(name)
     }
 }
 
-struct Mount<'a> {
-    id: &'a str,
-    parent: &'a str,
-    device: u64,
-    point: &'a Path,
-}
-
-impl<'a> Mount<'a> {
-    /// proc_pid_mountinfo(5).
-    fn parse(line: &'a str) -> Option<Self> {
-        let mut fields = line.split(' ');
-        let (id, parent) = (fields.next()?, fields.next()?);
-        let (major, minor) = fields.next()?.split_once(':')?;
-        Some(Self {
-            id,
-            parent,
-            device: libc::makedev(major.parse().ok()?, minor.parse().ok()?),
-            point: Path::new(fields.nth(1)?),
-        })
-    }
-}
-
 /// Whether the mount of `private` at `point` covers a directory of the device `walked`. Returns true if that is not known.
-fn covers(table: &str, point: &Path, private: u64, walked: u64) -> bool {
-    let mounts = || table.lines().filter_map(Mount::parse);
-    let covering = mounts().find(|one| one.point == point && one.device == private);
+fn covers(table: &[u8], point: &Path, private: u64, walked: u64) -> bool {
+    let mounts = || mounts(table).flatten();
+    let is_on = |mount: &MountLine<'_>, device| {
+        let (major, minor) = mount.device;
+        libc::makedev(major, minor) == device
+    };
+    let point = point.as_os_str().as_bytes();
+    let covering = mounts().find(|one| one.point == point && is_on(one, private));
     let below = covering.and_then(|covering| mounts().find(|one| one.id == covering.parent));
     // The number of a subvolume of btrfs is not in the table.
-    let is_known = mounts().any(|one| one.device == walked);
-    !is_known || below.is_none_or(|below| below.device == walked)
+    let is_known = mounts().any(|one| is_on(&one, walked));
+    !is_known || below.is_none_or(|below| is_on(&below, walked))
 }
 
 #[cfg(test)]
@@ -83,10 +67,10 @@ mod tests {
             (vec![root], (8, 1), true),
             (vec![], (8, 1), true),
         ] {
-            let (table, device) = (table.concat(), libc::makedev(walked.0, walked.1));
+            let (text, device) = (table.concat(), libc::makedev(walked.0, walked.1));
             let private = libc::makedev(0, 50);
-            let found = covers(&table, Path::new("/tmp"), private, device);
-            assert_eq!(found, expect, "{walked:?} {table}");
+            let found = covers(text.as_bytes(), Path::new("/tmp"), private, device);
+            assert_eq!(found, expect, "{walked:?} {text}");
         }
     }
 }

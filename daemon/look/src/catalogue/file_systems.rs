@@ -2,10 +2,10 @@
 //! its own: one that covers the host's is not asked, because its answer would be taken for the host's.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,7 +13,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::{Statvfs, fstatvfs};
 use remit_common::PRIVATE;
-use remit_words::mount_table::unescape;
+use remit_common::mount_table::{self, MountLine, unescape};
 use serde::Serialize;
 
 use crate::text::{Unseen, lines, print, shown, table};
@@ -44,8 +44,7 @@ const EMPTY: [&str; 19] = [
 #[derive(Debug, PartialEq, Eq)]
 struct Mounted {
     id: u64,
-    /// `MAJOR:MINOR` of the file system. For btrfs it is not the one that stat(2) gives.
-    device: String,
+    device: (u32, u32),
     target: PathBuf,
     fstype: String,
     source: String,
@@ -127,7 +126,7 @@ fn per_cent(used: u64, free: u64) -> String {
 /// Returns the file systems of the host that have space, and names those that cannot be asked.
 fn asked(is_wanted: fn(&Mounted) -> bool) -> Result<(Vec<(Mounted, Statvfs)>, Unseen), String> {
     let own = mounts("/proc/self/mountinfo")?;
-    let own: HashMap<u64, String> = own.into_iter().map(|one| (one.id, one.device)).collect();
+    let own: HashMap<_, _> = own.into_iter().map(|one| (one.id, one.device)).collect();
     let mut unseen = Unseen::default();
     let mut found = Vec::new();
     for mounted in visible(mounts("/proc/1/mountinfo")?) {
@@ -155,31 +154,27 @@ fn visible(all: Vec<Mounted>) -> impl Iterator<Item = Mounted> {
 }
 
 fn mounts(table: &str) -> Result<Vec<Mounted>, String> {
-    let lines = fs::read(table).map_err(|error| format!("cannot read {table}: {error}"))?;
-    let lines = lines.split(|byte| *byte == b'\n');
-    Ok(lines.filter_map(Mounted::parse).collect())
+    let read = fs::read(table).map_err(|error| format!("cannot read {table}: {error}"))?;
+    Ok(parse(&read))
+}
+
+fn parse(table: &[u8]) -> Vec<Mounted> {
+    let mounted = |mount: MountLine<'_>| {
+        Some(Mounted {
+            id: mount.id,
+            device: mount.device,
+            target: OsStr::from_bytes(&mount.point).into(),
+            fstype: shown(mount.kind),
+            source: shown(&unescape(mount.source)?),
+        })
+    };
+    let lines = mount_table::mounts(table).flatten();
+    lines.filter_map(mounted).collect()
 }
 
 impl Mounted {
-    /// Parses `36 35 98:0 /root /target rw,noatime master:1 - ext4 /dev/root rw` (proc_pid_mountinfo(5)).
-    fn parse(line: &[u8]) -> Option<Self> {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let plain = |field: &[u8]| Some(std::str::from_utf8(field).ok()?.to_owned());
-        let id = plain(fields.next()?)?.parse().ok()?;
-        let device = plain(fields.nth(1)?)?;
-        let target = OsString::from_vec(unescape(fields.nth(1)?)).into();
-        fields.find(|field| *field == b"-")?;
-        Some(Self {
-            id,
-            device,
-            target,
-            fstype: plain(fields.next()?)?,
-            source: shown(&unescape(fields.next()?)),
-        })
-    }
-
     /// Returns `None` if the job may not look there, or finds another file system there.
-    fn ask(&self, own: &HashMap<u64, String>) -> Option<Statvfs> {
+    fn ask(&self, own: &HashMap<u64, (u32, u32)>) -> Option<Statvfs> {
         // O_PATH needs no permission on the directory itself, and mounts nothing.
         let fd = open(
             &self.target,
@@ -213,31 +208,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn line_of_the_mount_table_is_parsed() {
-        let line = br"36 35 98:0 /a\040b /m\134n\040o rw,noatime shared:7 master:1 - ext4 /dev/mapper/x\040y rw,errors=continue";
-        let expect = Mounted {
-            id: 36,
-            device: "98:0".into(),
-            target: r"/m\n o".into(),
-            fstype: "ext4".into(),
-            source: "/dev/mapper/x y".into(),
-        };
-        assert_eq!(Mounted::parse(line), Some(expect));
-        for odd in [
-            "",
-            "36 35 98:0 / /a rw",
-            "x 35 98:0 / /a rw - ext4 /dev/a rw",
-        ] {
-            assert_eq!(Mounted::parse(odd.as_bytes()), None, "{odd}");
-        }
-        assert_eq!(unescape(br"\04\999\0400"), br"\04\999 0");
-    }
-
-    #[test]
     fn file_system_at_another_device_is_not_asked() {
         let own = mounts("/proc/self/mountinfo").unwrap();
-        let devices: HashMap<u64, String> =
-            own.iter().map(|one| (one.id, one.device.clone())).collect();
+        let devices: HashMap<u64, _> = own.iter().map(|one| (one.id, one.device)).collect();
         let root = || Mounted {
             id: 0,
             target: "/".into(),
@@ -247,12 +220,11 @@ mod tests {
                 .iter()
                 .find(|one| one.target == Path::new("/"))
                 .unwrap()
-                .device
-                .clone(),
+                .device,
         };
         assert!(root().ask(&devices).is_some());
         let covered = Mounted {
-            device: "0:0".into(),
+            device: (0, 0),
             ..root()
         };
         assert!(covered.ask(&devices).is_none());
@@ -265,15 +237,11 @@ mod tests {
 
     #[test]
     fn of_mounts_at_one_directory_the_last_is_visible() {
-        let all = [
-            "1 0 0:1 / /a rw - x a rw",
-            "2 0 0:2 / /b rw - x b rw",
-            "3 0 0:3 / /a rw - x c rw",
-        ];
-        let all = all
-            .iter()
-            .filter_map(|line| Mounted::parse(line.as_bytes()));
-        let found: Vec<u64> = visible(all.collect()).map(|one| one.id).collect();
+        let all = b"1 0 0:1 / /a rw - x a rw\n\
+            2 0 0:2 / /b\\040c rw - x b rw\n\
+            3 0 0:3 / /a rw - x c rw\n";
+        assert_eq!(parse(all)[1].target, Path::new("/b c"));
+        let found: Vec<u64> = visible(parse(all)).map(|one| one.id).collect();
         assert_eq!(found, [2, 3]);
     }
 
@@ -294,11 +262,7 @@ mod tests {
             ("//nas/home", false),
         ] {
             let line = format!("1 2 0:3 / /m rw - x {source} rw");
-            assert_eq!(
-                Mounted::parse(line.as_bytes()).unwrap().is_local(),
-                is_local,
-                "{source}"
-            );
+            assert_eq!(parse(line.as_bytes())[0].is_local(), is_local, "{source}");
         }
     }
 }

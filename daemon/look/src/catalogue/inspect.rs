@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use remit_common::inspect::Inspect;
+use remit_common::mount_table::mounts;
 use remit_common::text;
 use remit_words::cgroup;
 use seccompiler::{
@@ -159,24 +160,13 @@ impl Processes {
 /// `device` is asked for mount points of btrfs alone: each subvolume has a number of its own there, which is not in the
 /// table, and a file system of the network could hang.
 fn mount_points(table: &[u8], device: impl Fn(&Path) -> Option<u64>) -> HashMap<u64, String> {
-    let text = String::from_utf8_lossy(table);
     let mut found: HashMap<u64, String> = HashMap::new();
-    for line in text.lines() {
-        let (fields, kind) = line.split_once(" - ").unwrap_or((line, ""));
-        let fields: Vec<&str> = fields.split(' ').collect();
-        let (Some(number), Some(point)) = (fields.get(2), fields.get(4)) else {
-            continue;
-        };
-        let Some((major, minor)) = number.split_once(':') else {
-            continue;
-        };
-        let (Ok(major), Ok(minor)) = (major.parse(), minor.parse()) else {
-            continue;
-        };
-        let is_btrfs = kind.starts_with("btrfs ");
-        let subvolume = is_btrfs.then(|| device(Path::new(point))).flatten();
+    for mount in mounts(table).flatten() {
+        let (major, minor) = mount.device;
+        let of_files = || device(Path::new(OsStr::from_bytes(&mount.point)));
+        let subvolume = (mount.kind == b"btrfs").then(of_files).flatten();
         let number = subvolume.unwrap_or_else(|| libc::makedev(major, minor));
-        let point = text::line(point.as_bytes(), SHOWN);
+        let point = text::line(&mount.point, SHOWN);
         let kept = found.entry(number).or_insert_with(|| point.clone());
         if point.len() < kept.len() {
             *kept = point;
@@ -298,7 +288,7 @@ mod tests {
     #[test]
     fn mount_points_of_btrfs_have_the_devices_of_their_files() {
         let table = b"20 1 0:26 /@ / rw shared:1 - btrfs /dev/sda2 rw,subvol=/@\n\
-            21 20 0:26 /@home /home rw - btrfs /dev/sda2 rw,subvol=/@home\n\
+            21 20 0:26 /@home /my\\040home rw - btrfs /dev/sda2 rw,subvol=/@home\n\
             22 20 8:1 / /boot rw - ext4 /dev/sda1 rw\n\
             23 20 8:1 /x /b rw - ext4 /dev/sda1 rw\n\
             24 20 0:26 /@gone /gone rw - btrfs /dev/sda2 rw\n\
@@ -308,13 +298,13 @@ mod tests {
             asked.borrow_mut().push(point.to_owned());
             match point.to_str()? {
                 "/" => Some(31),
-                "/home" => Some(32),
+                "/my home" => Some(32),
                 _ => None,
             }
         });
         let expect = [
             (31, "/"),
-            (32, "/home"),
+            (32, "/my home"),
             (libc::makedev(8, 1), "/b"),
             (libc::makedev(0, 26), "/gone"),
         ];
@@ -322,7 +312,7 @@ mod tests {
         assert_eq!(found, HashMap::from(expect));
         assert_eq!(
             asked.into_inner(),
-            ["/", "/home", "/gone"].map(PathBuf::from)
+            ["/", "/my home", "/gone"].map(PathBuf::from)
         );
     }
 

@@ -2,7 +2,7 @@
 //! program, may never answer, and a worker that asks it serves nobody.
 
 use super::model::{Content, Root};
-use crate::steps::mount_line::{MountLine, is_in};
+use remit_core::mount_table::{MountLine, is_in, mounts};
 
 /// File systems without a device and without a server.
 const IN_MEMORY: [&[u8]; 2] = [b"tmpfs", b"devtmpfs"];
@@ -14,23 +14,21 @@ const STAYING: [&[u8]; 2] = [b"", b"usr"];
 /// unmount. So the root may show only those of `/` and `/usr`, which stay anyway, and those without a device. No other may
 /// be on the way to what it shows either, also none that another mount hides, because a look-up must not hang.
 pub(crate) fn may_wait(root: Option<&Root>, mountinfo: &[u8]) -> bool {
-    let lines = mountinfo.split(|byte| *byte == b'\n');
-    let lines = lines.filter(|line| !line.is_empty()).map(MountLine::parse);
-    let Some(mounts) = lines.collect::<Option<Vec<MountLine<'_>>>>() else {
+    let Some(mounts) = mounts(mountinfo).collect::<Option<Vec<_>>>() else {
         return false;
     };
     if !mounts.iter().all(|mount| mount.is_shared) {
         return false;
     }
     // Of several mounts at one point the last one counts.
-    let at = |point: &[u8]| mounts.iter().rev().find(|mount| mount.at == point);
+    let at = |point: &[u8]| mounts.iter().rev().find(|mount| mount.relative() == point);
     let staying = STAYING.map(|point| at(point).map(|mount| mount.device));
     let may_be_shown = |mount: &MountLine<'_>| {
-        let stays = STAYING.contains(&mount.at.as_slice()) || staying.contains(&Some(mount.device));
+        let stays = STAYING.contains(&mount.relative()) || staying.contains(&Some(mount.device));
         stays || IN_MEMORY.contains(&mount.kind)
     };
     let others = mounts.iter().filter(|mount| !may_be_shown(mount));
-    let others: Vec<&[u8]> = others.map(|mount| mount.at.as_slice()).collect();
+    let others: Vec<&[u8]> = others.map(MountLine::relative).collect();
     let mut shown = root.into_iter().flat_map(|root| &root.mounts);
     shown.all(|mount| match &mount.what {
         Content::Host(shown) => !others.iter().any(|at| is_in(shown.source.to_bytes(), at)),

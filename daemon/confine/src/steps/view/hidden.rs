@@ -5,7 +5,7 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::{fs, io};
 
-use crate::steps::mount_line::is_in;
+use remit_core::mount_table::is_in;
 
 /// How a path is hidden, relative to the root of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

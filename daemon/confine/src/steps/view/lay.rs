@@ -24,10 +24,10 @@ use super::hidden::{ACCOUNTS, Cover, Hidden};
 use super::lines::changed_table;
 use super::mask::ACCOUNTS_BYTES;
 use super::name::{NameInView, kind};
-use crate::steps::mount_line::is_in;
 use crate::steps::private_root::{c_string, open_dir, own};
 use crate::steps::report::Fault;
 use crate::sys::{self, ForkCall};
+use remit_core::mount_table::is_in;
 
 const CAPABILITY: &CStr = c"security.capability";
 /// The home of a job, which is made after the plan.

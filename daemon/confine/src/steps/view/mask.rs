@@ -17,9 +17,9 @@ use remit_core::accounts::shown_table;
 use remit_spawn::Owner;
 
 use super::hidden::{ACCOUNTS, Cover, is_for_packages};
-use crate::steps::mount_line::is_in;
 use crate::steps::private_root::{c_string, open_dir, own, owner};
 use crate::sys;
+use remit_core::mount_table::is_in;
 
 /// What scripts of packages write, and what keeps no secret.
 const SHOWN: [&[u8]; 5] = [

@@ -31,7 +31,6 @@ use remit_core::view::{self, IDS, Index, VIEW, lower, mask, upper};
 use remit_sys::{Doing, Error, Result};
 
 use crate::steps::landlock::Fence;
-use crate::steps::mount_line::is_in;
 use crate::steps::private_root::c_string;
 use crate::steps::report::{EnabledLayers, Fault};
 use crate::sys::{self, ForkCall, Propagation};
@@ -45,6 +44,7 @@ pub(crate) use known::{Known, Watched, WatchedMount};
 pub(crate) use lay::Laying;
 use mask::{Mask, copy_properties, is_masked};
 use mounts::{Mounted, Mounts};
+use remit_core::mount_table::is_in;
 use site::{NO_WRITE, SITE_OPTIONS, Site};
 pub(crate) use table::{Shown, points};
 pub(crate) use users::{CAPABILITIES, become_root_of, enter_view, first_id, user_namespace};

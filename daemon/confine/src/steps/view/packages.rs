@@ -7,7 +7,7 @@ use nix::fcntl::AtFlags;
 use nix::sys::stat::fstatat;
 use remit_core::view::PRIVATE;
 
-use crate::steps::mount_line::is_in;
+use remit_core::mount_table::is_in;
 
 /// Directories of packages with many names, where nobody keeps what is private. All others are looked at.
 const PACKAGES: [&[u8]; 7] = [

@@ -11,9 +11,9 @@ use remit_spawn::Owner;
 use super::Building;
 use super::mask::Mask;
 use super::site::{NO_WRITE, Site};
-use crate::steps::mount_line::is_in;
 use crate::steps::private_root::{c_string, open_dir, own};
 use crate::sys;
+use remit_core::mount_table::is_in;
 
 /// What `/run` has: where systemctl itself is and what is written down, and what programs look for to know that there is a service
 /// manager, sd_booted(3).

@@ -6,7 +6,7 @@ use std::io;
 
 use remit_core::view::PRIVATE;
 
-use crate::steps::mount_line::{MountLine, is_in};
+use remit_core::mount_table::{MountLine, is_in, mounts};
 
 /// File systems on which an overlay works, and whose owners a mount can map: the kernel's `FS_ALLOW_IDMAP`.
 const COPIED: [&[u8]; 7] = [
@@ -47,13 +47,9 @@ pub(crate) struct Point {
 /// Of several mounts at one point the last one counts. Fails for a table that cannot be read, and for more than [`MOST`] mounts.
 pub(crate) fn points(mountinfo: &[u8]) -> io::Result<Vec<Point>> {
     let mut found: BTreeMap<Vec<u8>, Shown> = BTreeMap::new();
-    for line in mountinfo.split(|byte| *byte == b'\n') {
-        if line.is_empty() {
-            continue;
-        }
-        let mount = MountLine::parse(line).ok_or(io::ErrorKind::InvalidData)?;
-        let shown = shown(&mount);
-        found.insert(mount.at, shown);
+    for mount in mounts(mountinfo) {
+        let mount = mount.ok_or(io::ErrorKind::InvalidData)?;
+        found.insert(mount.relative().to_vec(), shown(&mount));
     }
     let is_private = |at: &[u8]| PRIVATE.iter().any(|own| is_in(at, own.as_bytes()));
     found.retain(|at, _| !is_private(at));

@@ -1,9 +1,11 @@
 //! The mount of `/proc`. Its options `hidepid` and `gid` (proc(5)) can hide callers from the confined daemon, which may trace
 //! no process: their login uids, and the cgroups by which an approver is known to be outside of jobs.
 
+use std::borrow::Cow;
 use std::{fs, io};
 
 use nix::unistd::{Gid, getgroups, setgroups};
+use remit_common::mount_table::mounts;
 
 use crate::startup::error::Fatal;
 
@@ -22,17 +24,14 @@ impl ProcMount {
         fs::read(MOUNTS).map(|mounts| Self::parse(&mounts))
     }
 
-    /// proc_pid_mountinfo(5). A later line is a mount above the earlier one. Users with fusermount3(1) choose names of mount
-    /// points, in any bytes.
+    /// A later line is a mount above the earlier one.
     fn parse(mountinfo: &[u8]) -> Self {
-        let mountinfo = String::from_utf8_lossy(mountinfo);
-        let mut options = mountinfo.lines().filter_map(|line| {
-            let (mount, file_system) = line.split_once(" - ")?;
-            let is_proc = mount.split(' ').nth(4) == Some("/proc");
-            let options = file_system.strip_prefix("proc ")?.split(' ').nth(1)?;
-            is_proc.then_some(options)
+        let mut mounts = mounts(mountinfo).flatten();
+        let mount = mounts.rfind(|mount| mount.point == b"/proc" && mount.kind == b"proc");
+        let options = mount.map_or(Cow::default(), |mount| {
+            let [_, options] = mount.options;
+            String::from_utf8_lossy(options)
         });
-        let options = options.next_back().unwrap_or_default();
         let value = |name: &str| {
             let mut all = options.split(',').filter_map(|one| one.split_once('='));
             all.find_map(|(key, value)| (key == name).then_some(value))
