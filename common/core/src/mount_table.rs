@@ -2,6 +2,29 @@
 
 use std::str::from_utf8;
 
+/// Types of file systems without data of users.
+pub const WITHOUT_DATA: [&str; 19] = [
+    "autofs",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "fusectl",
+    "hugetlbfs",
+    "mqueue",
+    "nsfs",
+    "proc",
+    "pstore",
+    "rpc_pipefs",
+    "securityfs",
+    "sysfs",
+    "tracefs",
+];
+
 #[derive(Debug)]
 pub struct MountLine<'a> {
     pub id: u64,

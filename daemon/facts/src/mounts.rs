@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use remit_common::mount_table::{MountLine, mounts, unescape};
+use remit_common::mount_table::{MountLine, WITHOUT_DATA, mounts, unescape};
 use remit_wire::host::{Disk, List, Mount, Mounts, Partition};
 
 use crate::fs_space::{self, Question};
@@ -15,36 +15,17 @@ use crate::read::{self, Gaps, Kernel, Sources, Why};
 const MOUNTS: usize = 256;
 const LOOKED_AT: usize = 20_000;
 
-/// Types without data of their own.
-const PSEUDO: &[&str] = &[
-    "autofs",
+/// Types without data of their own, beside [`WITHOUT_DATA`].
+const PSEUDO: [&str; 9] = [
     "binder",
-    "binfmt_misc",
-    "bpf",
-    "cgroup",
-    "cgroup2",
-    "configfs",
     "cpuset",
-    "debugfs",
-    "devpts",
-    "devtmpfs",
     "efivarfs",
     "fuse.gvfsd-fuse",
     "fuse.lxcfs",
     "fuse.portal",
-    "fusectl",
-    "hugetlbfs",
-    "mqueue",
-    "nsfs",
-    "proc",
-    "pstore",
     "ramfs",
-    "rpc_pipefs",
-    "securityfs",
     "selinuxfs",
     "smackfs",
-    "sysfs",
-    "tracefs",
 ];
 
 /// Types that a remote machine answers for, possibly never.
@@ -91,7 +72,9 @@ impl Entry {
     pub(crate) fn is_pseudo(&self) -> bool {
         // Containers bind mounts over /proc and /sys. Each service's credentials have a small file system.
         const BELOW: [&str; 3] = ["/proc", "/sys", "/run/credentials"];
-        PSEUDO.contains(&self.fstype.as_str())
+        let fstype = self.fstype.as_str();
+        WITHOUT_DATA.contains(&fstype)
+            || PSEUDO.contains(&fstype)
             || BELOW
                 .iter()
                 .any(|directory| self.target.starts_with(directory))

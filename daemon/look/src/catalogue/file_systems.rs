@@ -13,33 +13,10 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::{Statvfs, fstatvfs};
 use remit_common::PRIVATE;
-use remit_common::mount_table::{self, MountLine, unescape};
+use remit_common::mount_table::{self, MountLine, WITHOUT_DATA, unescape};
 use serde::Serialize;
 
 use crate::text::{Unseen, lines, print, shown, table};
-
-/// Types without data of users.
-const EMPTY: [&str; 19] = [
-    "autofs",
-    "binfmt_misc",
-    "bpf",
-    "cgroup",
-    "cgroup2",
-    "configfs",
-    "debugfs",
-    "devpts",
-    "devtmpfs",
-    "fusectl",
-    "hugetlbfs",
-    "mqueue",
-    "nsfs",
-    "proc",
-    "pstore",
-    "rpc_pipefs",
-    "securityfs",
-    "sysfs",
-    "tracefs",
-];
 
 #[derive(Debug, PartialEq, Eq)]
 struct Mounted {
@@ -130,7 +107,7 @@ fn asked(is_wanted: fn(&Mounted) -> bool) -> Result<(Vec<(Mounted, Statvfs)>, Un
     let mut unseen = Unseen::default();
     let mut found = Vec::new();
     for mounted in visible(mounts("/proc/1/mountinfo")?) {
-        if EMPTY.contains(&mounted.fstype.as_str()) || !is_wanted(&mounted) {
+        if WITHOUT_DATA.contains(&mounted.fstype.as_str()) || !is_wanted(&mounted) {
             continue;
         }
         match mounted.ask(&own) {
