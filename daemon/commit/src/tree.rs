@@ -333,15 +333,9 @@ pub fn look(dir: impl AsFd, name: &CStr) -> io::Result<Option<Look>> {
         seen => seen?,
     };
     let mode = u32::from(seen.stx_mode);
-    let kind = match mode & libc::S_IFMT {
-        libc::S_IFREG => Kind::File,
-        libc::S_IFDIR => Kind::Directory,
-        libc::S_IFLNK => Kind::Symlink,
-        _ => Kind::Special,
-    };
     let ctime = seen.stx_ctime;
     let stat = Stat {
-        kind,
+        kind: Kind::from_mode(mode),
         dev: libc::makedev(seen.stx_dev_major, seen.stx_dev_minor),
         ino: seen.stx_ino,
         ctime_ns: i128::from(ctime.tv_sec) * 1_000_000_000 + i128::from(ctime.tv_nsec),

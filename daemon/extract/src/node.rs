@@ -61,12 +61,7 @@ impl Node {
             _ => NodeKind::Device,
         };
         let stat = Stat {
-            kind: match kind {
-                NodeKind::File => Kind::File,
-                NodeKind::Directory => Kind::Directory,
-                NodeKind::Link => Kind::Symlink,
-                _ => Kind::Special,
-            },
+            kind: Kind::from_mode(seen.st_mode),
             dev: seen.st_dev,
             ino: seen.st_ino,
             ctime_ns: nanoseconds(seen.st_ctime, seen.st_ctime_nsec),

@@ -30,6 +30,19 @@ pub struct Metadata {
     pub gid: u32,
 }
 
+impl Kind {
+    /// Returns the kind that `st_mode` of stat(2) has.
+    #[must_use]
+    pub const fn from_mode(mode: u32) -> Self {
+        match mode & 0o170_000 {
+            0o100_000 => Self::File,
+            0o040_000 => Self::Directory,
+            0o120_000 => Self::Symlink,
+            _ => Self::Special,
+        }
+    }
+}
+
 impl Stat {
     /// Returns what differs in `now`, or `None`. A rename changes ctime, and entries change the size of a directory.
     #[must_use]

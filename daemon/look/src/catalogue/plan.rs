@@ -25,7 +25,7 @@ use sha2::{Digest, Sha256};
 
 use crate::catalogue::capabilities::capabilities;
 use crate::catalogue::obstacles;
-use crate::catalogue::plan_path::{Visibility, directory, kind, link, stat};
+use crate::catalogue::plan_path::{Visibility, directory, link, stat};
 use crate::text::{CANNOT, cannot_write, shown, unseen};
 
 /// Bytes that all bases together may have: they are read to be hashed.
@@ -141,7 +141,7 @@ impl<'a> Finder<'a> {
             Err(Errno::ENOENT) => return Ok(None),
             Err(errno) => return Err(unseen(path.parent(), errno)),
         };
-        match (kind(&seen), &edit.action) {
+        match (Kind::from_mode(seen.st_mode), &edit.action) {
             (Kind::File, _) if self.visibility == Visibility::Names => {
                 unread(path, &parent).map(Some)
             }
@@ -207,7 +207,7 @@ impl<'a> Finder<'a> {
         })?);
         for _ in 0..TRIES {
             let before = settled(&file)?;
-            if kind(&before) != Kind::File {
+            if Kind::from_mode(before.st_mode) != Kind::File {
                 continue;
             }
             let size = before.st_size.unsigned_abs();
@@ -245,7 +245,7 @@ fn unread(path: &PlanPath, parent: &OwnedFd) -> Result<Found, String> {
     let file = File::from(opened.map_err(|errno| unseen(path.parent(), errno))?);
     let seen = settled(&file)?;
     too_long(seen.st_size.unsigned_abs()).map_or(Ok(()), Err)?;
-    let is_file = kind(&seen) == Kind::File;
+    let is_file = Kind::from_mode(seen.st_mode) == Kind::File;
     is_file
         .then(|| without_bytes(&seen))
         .ok_or_else(|| CHANGES.to_owned())

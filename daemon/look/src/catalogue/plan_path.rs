@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::sys::stat::{FileStat, Mode, fstat};
 use remit_plan::{Kind, Metadata, PlanPath, Stat};
 
 use crate::text::{shown, unseen};
@@ -39,7 +39,7 @@ pub fn directory(path: &PlanPath, visibility: Visibility) -> Result<Option<Owned
             Err(errno) => return Err(unseen(above, errno)),
         };
         let seen = fstat(&next).map_err(|errno| unseen(this, errno))?;
-        match kind(&seen) {
+        match Kind::from_mode(seen.st_mode) {
             Kind::Directory => here = next,
             Kind::Symlink => return Err(link(this, &here, name, visibility)),
             Kind::File | Kind::Special => {
@@ -63,19 +63,9 @@ pub fn link(path: &[u8], parent: impl AsFd, name: &OsStr, visibility: Visibility
     )
 }
 
-pub const fn kind(seen: &FileStat) -> Kind {
-    let format = SFlag::S_IFMT.bits() & seen.st_mode;
-    match format {
-        format if format == SFlag::S_IFREG.bits() => Kind::File,
-        format if format == SFlag::S_IFDIR.bits() => Kind::Directory,
-        format if format == SFlag::S_IFLNK.bits() => Kind::Symlink,
-        _ => Kind::Special,
-    }
-}
-
 pub const fn stat(seen: &FileStat) -> Stat {
     Stat {
-        kind: kind(seen),
+        kind: Kind::from_mode(seen.st_mode),
         dev: seen.st_dev,
         ino: seen.st_ino,
         ctime_ns: seen.st_ctime as i128 * 1_000_000_000 + seen.st_ctime_nsec as i128,
