@@ -51,9 +51,21 @@ pub fn timestamp(unix_ms: u64) -> String {
 
 fn date_and_time(unix_ms: u64, separator: char) -> String {
     let seconds = unix_ms / 1000;
-    let (year, month, day) = date(seconds / 86_400);
+    format!("{}{separator}{}", day(seconds / 86_400), clock(seconds))
+}
+
+/// Formats a day, in days since 1970-01-01: `2026-11-20`.
+#[must_use]
+pub fn day(days: u64) -> String {
+    let (year, month, day) = date(days);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// Formats the time of day, in seconds since 1970: `22:10:05`.
+#[must_use]
+pub fn clock(seconds: u64) -> String {
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}{separator}{hour:02}:{minute:02}:{second:02}")
+    format!("{hour:02}:{minute:02}:{second:02}")
 }
 
 /// Returns the number of days of a month; 0 for an invalid month.

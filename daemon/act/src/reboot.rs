@@ -129,10 +129,7 @@ fn logins(minutes: u64) -> String {
 }
 
 fn stamp(seconds: u64) -> String {
-    let (year, month, day) = calendar::date(seconds / 86_400);
-    let of_day = seconds % 86_400;
-    let (hour, minute, second) = (of_day / 3600, of_day % 3600 / 60, of_day % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+    calendar::utc(seconds.saturating_mul(1000))
 }
 
 #[cfg(test)]

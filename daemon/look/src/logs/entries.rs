@@ -1,10 +1,11 @@
 //! Parses <https://systemd.io/JOURNAL_EXPORT_FORMATS/> as JSON; joins consecutive equal entries. Pure. Any bytes pass.
 
 use remit_common::builtin::Priorities;
+use remit_common::calendar::clock;
 use remit_common::text;
 use serde_json::{Map, Value};
 
-use crate::text::{SECOND, clock};
+use crate::text::SECOND;
 
 /// Entries that only differ in time and pid.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,9 +7,10 @@ mod unit_files;
 use std::path::Path;
 
 use remit_common::builtin::LogQuery;
+use remit_common::calendar;
 
 use crate::logs::entries::{Entry, Fold, Group};
-use crate::text::{SECOND, date, exact};
+use crate::text::{DAY, SECOND, exact};
 use child::{Journal, Older};
 
 /// Maximum older entries that are counted. Above this the text says "more than".
@@ -144,7 +145,7 @@ fn lines(groups: &[Group], query: &LogQuery) -> String {
     let mut text = String::new();
     let mut day = String::new();
     for group in groups {
-        let own = date(group.first / SECOND);
+        let own = calendar::day(group.first / SECOND / DAY);
         if own != day {
             text += &format!("{own} UTC\n");
             day = own;
