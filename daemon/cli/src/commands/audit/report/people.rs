@@ -1,5 +1,7 @@
 //! Sections of numbers: in all, by day, by user, by approver. Pure.
 
+use remit_common::calendar;
+
 use super::contents::{Contents, DAY_MS};
 use super::counts::{AgentName, AgentTotals, Deed, DeedCounts};
 use super::html::{Attribute, Html, Tag};
@@ -63,7 +65,7 @@ pub fn days(page: &ReportPage<'_>, html: &mut Html) {
             "day",
             |html| {
                 for (day, counts) in days.days.iter().rev() {
-                    row(html, counts, |html| html.text(&plot::day(*day)));
+                    row(html, counts, |html| html.text(&calendar::day(*day)));
                 }
                 for (name, counts) in [("earlier", &days.before), ("without a time", &days.untimed)]
                 {
@@ -235,7 +237,7 @@ fn numbers(html: &mut Html, counts: &DeedCounts) {
 }
 
 fn day(ms: Option<u64>) -> String {
-    ms.map_or_else(|| "?".to_owned(), |ms| plot::day(ms / DAY_MS))
+    ms.map_or_else(|| "?".to_owned(), |ms| calendar::day(ms / DAY_MS))
 }
 
 /// Returns how many entries of a list the page leaves out, in a sentence.

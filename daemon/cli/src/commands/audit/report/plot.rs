@@ -1,6 +1,6 @@
 //! Bars for days, stacked by outcome. Pure.
 
-use remit_common::calendar;
+use remit_common::calendar::day;
 
 use super::counts::{Days, Deed, DeedCounts};
 use super::html::{Attribute, Html, Tag};
@@ -98,11 +98,6 @@ impl Grid {
             days => format!("each bar is {days} days (UTC)"),
         }
     }
-}
-
-pub fn day(day: u64) -> String {
-    let (year, month, day) = calendar::date(day);
-    format!("{year:04}-{month:02}-{day:02}")
 }
 
 /// Writes the large plot, with its legend and scale.
