@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use remit_common::text;
+use remit_plan::{account_id, without_blanks};
 use remit_policy::{Ids, MachineTable};
 
 use crate::lines::lines;
@@ -60,32 +61,30 @@ impl Accounts {
         Self::parse(&users, &text("/etc/group"), &text("/etc/shadow"))
     }
 
-    /// Malformed lines are left out, as by the C library.
+    /// As the C library reads them: the last fields may be missing, and the last of all may have colons.
     pub fn parse(passwd: &[u8], group: &[u8], shadow: &[u8]) -> Self {
         let mut all = Self::default();
         for (_, line) in lines(passwd) {
-            let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
-            let [name, password, uid, gid, _, home, shell] = fields.as_slice() else {
-                continue;
-            };
-            if let (Some(name), Some(uid), Some(gid)) = (name_of(name), number(uid), number(gid)) {
+            let fields: Vec<&[u8]> = line.splitn(7, |byte| *byte == b':').collect();
+            let field = |number: usize| fields.get(number).copied().unwrap_or_default();
+            let ids = account_id(line, 2).zip(account_id(line, 3));
+            if let (Some(name), Some((uid, gid))) = (name_of(field(0)), ids) {
                 let user = User {
                     uid,
                     gid,
-                    home: FilePath::new(home),
-                    shell: shell.to_vec(),
-                    has_password: is_password(password),
-                    is_open: password.is_empty(),
+                    home: FilePath::new(field(5)),
+                    shell: field(6).to_vec(),
+                    has_password: is_password(field(1)),
+                    is_open: field(1).is_empty(),
                 };
                 all.users.entry(name).or_insert(user);
             }
         }
         for (_, line) in lines(group) {
-            let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
-            let [name, _, gid, members] = fields.as_slice() else {
-                continue;
-            };
-            if let (Some(name), Some(gid)) = (name_of(name), number(gid)) {
+            let mut fields = line.splitn(4, |byte| *byte == b':');
+            if let (Some(name), Some(gid)) = (fields.next().and_then(name_of), account_id(line, 2))
+            {
+                let members = fields.nth(2).unwrap_or_default();
                 let members = members.split(|byte| *byte == b',').filter_map(name_of);
                 let members = members.collect();
                 all.groups.entry(name).or_insert(Group { gid, members });
@@ -202,30 +201,6 @@ fn name_of(bytes: &[u8]) -> Option<String> {
     (!name.is_empty()).then(|| text::line(name, NAME))
 }
 
-/// Cuts what isspace(3) skips.
-fn without_blanks(text: &[u8]) -> &[u8] {
-    let is_blank = |byte: &&u8| matches!(byte, b' ' | 0x09..=0x0d);
-    let blanks = text.iter().take_while(is_blank).count();
-    text.get(blanks..).unwrap_or_default()
-}
-
-/// Reads a number as the C library does, by strtoul(3): blanks and a sign may be before it.
-fn number(bytes: &[u8]) -> Option<u32> {
-    let text = str::from_utf8(without_blanks(bytes).trim_ascii_end()).ok()?;
-    let (is_negative, digits) = match text.strip_prefix('-') {
-        Some(digits) => (true, digits),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    let is_number = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
-    let value: u64 = is_number.then(|| digits.parse().ok())??;
-    let value = if is_negative {
-        value.wrapping_neg()
-    } else {
-        value
-    };
-    u32::try_from(value).ok()
-}
-
 /// `x` refers to shadow(5); `!` and `*` begin what no password matches.
 fn is_password(field: &[u8]) -> bool {
     !matches!(field, [b'!' | b'*', ..] | b"x")
@@ -239,14 +214,27 @@ mod tests {
     /// A line that the C library takes for a group, and this does not, would hide who is in it.
     #[test]
     fn odd_lines_count_as_the_c_library_reads_them() {
-        let group = b"do\x1bcker:x: +6002:bot\n\xff:x:-18446744073709545613:bot\n\t late:x:6004:bot\n:x:6005:bot\n";
-        let passwd = b"bot:x:5001: 5001::/:/bin/sh\nother:x:5002x:5002::/:/bin/sh\n";
+        let group = b"do\x1bcker:x: +6002:bot\n\xff:x:-18446744073709545613:bot\n\t late:x:6004:bot\n:x:6005:bot\nshort:x:6007\nshorter:x\nlong:x:6008:ann:x,bot,y:z\n";
+        let passwd = b"bot:x:5001: 5001::/:/bin/sh\nother:x:5002x:5002::/:/bin/sh\nshort:x:5003:100\nsix:x:5004:100::/h\nlong:x:5005:100::/h:/sbin/nologin:x\n";
         let found = Accounts::parse(passwd, group, b"");
         let gids: BTreeSet<u32> = found.gids("bot").into_iter().collect();
-        assert_eq!(gids, [5001, 6002, 6003, 6004].into());
+        assert_eq!(gids, [5001, 6002, 6003, 6004, 6008].into());
         let names: Vec<&str> = found.groups.keys().map(String::as_str).collect();
-        assert_eq!(names, ["\\xff", "do\\x1bcker", "late"]);
-        assert!(!found.users.contains_key("other"));
+        assert_eq!(names, ["\\xff", "do\\x1bcker", "late", "long", "short"]);
+        let users = found.users.iter();
+        let users: Vec<_> = users
+            .map(|(name, user)| (name.as_str(), user.uid, user.home.clone(), user.has_shell()))
+            .collect();
+        let home = FilePath::new("/h");
+        assert_eq!(
+            users,
+            [
+                ("bot", 5001, FilePath::new("/"), true),
+                ("long", 5005, home.clone(), true),
+                ("short", 5003, None, true),
+                ("six", 5004, home, true),
+            ]
+        );
     }
 
     #[test]
