@@ -6,24 +6,59 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     lines.map(|(at, line)| (at.saturating_add(1), line))
 }
 
-/// Joins lines of which a final backslash takes the next one, with the number of the first and a space between them.
-pub fn joined<L: AsRef<[u8]>>(lines: impl Iterator<Item = (usize, L)>) -> Vec<(usize, Vec<u8>)> {
+/// Joins lines: one that `goes_on` has a final backslash, and takes the next one. Returns each with the number of its
+/// first, and a space between its parts.
+pub fn joined<L: AsRef<[u8]>>(
+    lines: impl Iterator<Item = (usize, L)>,
+    goes_on: fn(&[u8]) -> bool,
+) -> Vec<(usize, Vec<u8>)> {
     let mut found: Vec<(usize, Vec<u8>)> = Vec::new();
     let mut open = false;
     for (number, line) in lines {
         let line = line.as_ref();
-        let (line, goes_on) = match line.strip_suffix(b"\\") {
-            Some(line) => (line, true),
-            None => (line, false),
-        };
+        let start = line.strip_suffix(b"\\").filter(|_| goes_on(line));
+        let text = start.unwrap_or(line);
         match found.last_mut() {
             Some((_, last)) if open => {
                 last.push(b' ');
-                last.extend_from_slice(line);
+                last.extend_from_slice(text);
             }
-            _ => found.push((number, line.to_vec())),
+            _ => found.push((number, text.to_vec())),
         }
-        open = goes_on;
+        open = start.is_some();
     }
     found
+}
+
+/// Returns true if the last backslash is not that of a pair, which is a backslash of the text.
+pub fn ends_in_single_backslash(line: &[u8]) -> bool {
+    let backslashes = line.iter().rev().take_while(|byte| **byte == b'\\');
+    backslashes.count() % 2 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pair_of_backslashes_takes_the_next_line_only_where_it_is_none_of_the_text() {
+        let any: fn(&[u8]) -> bool = |line| line.ends_with(b"\\");
+        for (text, single, all) in [
+            ("a\\\nb\nc", &["a b", "c"][..], &["a b", "c"][..]),
+            ("a\\\\\nb", &["a\\\\", "b"], &["a\\ b"]),
+            ("a\\\\\\\nb", &["a\\\\ b"], &["a\\\\ b"]),
+            ("a\\", &["a"], &["a"]),
+        ] {
+            for (goes_on, expect) in [
+                (ends_in_single_backslash as fn(&[u8]) -> bool, single),
+                (any, all),
+            ] {
+                let found = joined(lines(text.as_bytes()), goes_on).into_iter();
+                let found: Vec<String> = found
+                    .map(|(_, line)| String::from_utf8_lossy(&line).into_owned())
+                    .collect();
+                assert_eq!(found, expect, "{text}");
+            }
+        }
+    }
 }

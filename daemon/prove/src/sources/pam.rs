@@ -38,7 +38,9 @@ pub fn look(look: &mut Look<'_>) {
                 &Source::whole(&path),
             );
             let content = look.machine.read(&path).unwrap_or_default();
-            for (number, line) in joined(lines(&content).map(without_comment)) {
+            let plain = lines(&content).map(without_comment);
+            // A pair of backslashes takes the next line, too.
+            for (number, line) in joined(plain, |line| line.ends_with(b"\\")) {
                 if let Some(module) = module(&line) {
                     let source = Source::line(&path, number, &line);
                     trusts(look, &name, &module, &source);

@@ -12,7 +12,7 @@ use super::sudo_defaults::Defaults;
 use super::sudo_lists::{AliasKind, Aliases, Lists};
 use super::systemd::words;
 use crate::facts::{Source, SudoCommand, SudoRule, When, has_star};
-use crate::lines::{joined, lines};
+use crate::lines::{ends_in_single_backslash, joined, lines};
 use crate::look::Look;
 use crate::path::FilePath;
 use crate::rule::RuleId;
@@ -75,7 +75,7 @@ fn file(look: &mut Look<'_>, path: &FilePath, depth: usize, sudoers: &mut Sudoer
     let directory = path.parent().unwrap_or_else(FilePath::root);
     // A comment ends with its line, whatever its last byte is.
     let plain = lines(&content).map(|(number, line)| (number, without_comment(line)));
-    for (number, line) in joined(plain) {
+    for (number, line) in joined(plain, ends_in_single_backslash) {
         let line = line.trim_ascii();
         let included = |names: [&[u8]; 2]| {
             let rest = names.iter().find_map(|name| line.strip_prefix(*name));

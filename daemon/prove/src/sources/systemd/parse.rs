@@ -1,6 +1,6 @@
 //! Reads unit files as systemd.syntax(7) describes them, and splits command lines. Total on any bytes.
 
-use crate::lines::{joined, lines};
+use crate::lines::{ends_in_single_backslash, joined, lines};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
@@ -37,7 +37,8 @@ pub fn settings(text: &[u8]) -> Vec<Setting> {
 /// Comment lines are left out, also between lines that a backslash joins.
 fn statements(text: &[u8]) -> Vec<(usize, Vec<u8>)> {
     let is_comment = |line: &[u8]| matches!(line.trim_ascii_start().first(), Some(b'#' | b';'));
-    joined(lines(text).filter(|(_, line)| !is_comment(line)))
+    let plain = lines(text).filter(|(_, line)| !is_comment(line));
+    joined(plain, ends_in_single_backslash)
 }
 
 /// A command of an `Exec` setting.
@@ -188,12 +189,12 @@ mod tests {
     #[test]
     fn settings_have_sections_lines_and_continuations() {
         let found =
-            settings(b"# x\n[Service]\nExecStart=/a \\\n# not\n  -b\nbad\nUser = web\n[Unit");
+            settings(b"# x\n[Service]\nExecStart=/a \\\n# not\n  -b\nbad\nEnvironment=A=\\\\\nUser = web\n[Unit");
         let shown: Vec<_> = found
             .iter()
             .map(|one| (one.line, one.value.as_slice()))
             .collect();
-        assert_eq!(shown, [(3, &b"/a    -b"[..]), (7, b"web")]);
+        assert_eq!(shown, [(3, &b"/a    -b"[..]), (7, br"A=\\"), (8, b"web")]);
         assert!(found.iter().all(|one| one.section == b"Service"));
     }
 
