@@ -2,6 +2,8 @@
 //! the machine, its sandbox layers, its records, or a person's access to repair what an agent did. A policy cannot
 //! shorten the lists. The caller repeats the checks with every name that the service manager has for a unit.
 
+use crate::builtin::UNIT_KINDS;
+
 /// Units whose start interrupts operation or opens a root shell, if another unit pulls them in. By name: [`is_protected`].
 const DISRUPTIVE: [&str; 24] = [
     "ctrl-alt-del",
@@ -48,22 +50,26 @@ pub fn is_disruptive(name: &str) -> bool {
     DISRUPTIVE.iter().any(is_one) || DISRUPTIVE_SERVICES.iter().any(is_one)
 }
 
+/// systemd.unit(5), "System Unit Search Path", first to last: a unit can be replaced and extended in any of them.
+/// `system.attached` is of portablectl(1).
+pub const UNIT_DIRECTORIES: [&str; 13] = [
+    "/etc/systemd/system.control",
+    "/run/systemd/system.control",
+    "/run/systemd/transient",
+    "/run/systemd/generator.early",
+    "/etc/systemd/system",
+    "/etc/systemd/system.attached",
+    "/run/systemd/system",
+    "/run/systemd/system.attached",
+    "/run/systemd/generator",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+    "/run/systemd/generator.late",
+];
+
 /// Kinds that start and stop without pulling in others: no target, mount or slice.
 const KINDS: [&str; 4] = ["service", "socket", "timer", "path"];
-/// Every unit kind (systemd.unit(5)). A name without such a suffix is a service.
-const ALL_KINDS: [&str; 11] = [
-    "service",
-    "socket",
-    "timer",
-    "path",
-    "target",
-    "mount",
-    "automount",
-    "swap",
-    "device",
-    "slice",
-    "scope",
-];
 
 /// Names without kind. A final `*` matches any text. An instance is protected like its template.
 struct Protected {
@@ -235,7 +241,7 @@ const PROTECTED: [Protected; 14] = [
 
 fn parts(name: &str) -> (&str, &str) {
     let (stem, kind) = match name.rsplit_once('.') {
-        Some((stem, kind)) if ALL_KINDS.contains(&kind) => (stem, kind),
+        Some((stem, kind)) if UNIT_KINDS.contains(&kind) => (stem, kind),
         _ => (name, "service"),
     };
     let template = stem.split_once('@').map_or(stem, |(template, _)| template);

@@ -11,7 +11,7 @@ use table::CallArgs;
 
 pub use table::{Argument, COMMANDS, Command, find, pair};
 pub use time::Time;
-pub use unit::{UnitName, UnitPattern, check_first_name};
+pub use unit::{UNIT_KINDS, UnitName, UnitPattern, check_first_name};
 pub use values::{BootSelector, Grep, Lines, Priorities, UnitState};
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 /// Maximum bytes of a unit name: systemd's UNIT_NAME_MAX without its NUL.
 const MAX: usize = 255;
-const KINDS: [&str; 11] = [
+/// Every unit kind (systemd.unit(5)). A name without such a suffix is a service.
+pub const UNIT_KINDS: [&str; 11] = [
     "service",
     "socket",
     "device",
@@ -77,7 +78,7 @@ impl FromStr for UnitName {
             return Err("has a sign that no unit's name has");
         }
         let kind = text.rsplit_once('.').map(|(_, kind)| kind);
-        let name = match kind.is_some_and(|kind| KINDS.contains(&kind)) {
+        let name = match kind.is_some_and(|kind| UNIT_KINDS.contains(&kind)) {
             true => text.to_owned(),
             false => format!("{text}.service"),
         };

@@ -202,7 +202,7 @@ use std::path::Path;
 
 use remit_policy::{Diagnostic, Machine, MachineTable, Policy, Severity, Source};
 
-pub use crate::trust::{UNIT_DIRS, own_files};
+pub use crate::trust::own_files;
 pub use approver_keys::approver_keys;
 pub use drop_ins::{PolicyFiles, read, read_file, read_trusted};
 pub use guard::protected;

@@ -16,6 +16,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use remit_common::caps;
+use remit_common::service::UNIT_DIRECTORIES;
 use remit_common::text::line;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -216,20 +217,9 @@ const UNITS: [&str; 5] = [
     "remit-prove.service",
     "remit-prove.timer",
 ];
-/// Search path of system units: each unit can be replaced and extended in any of them (systemd.unit(5)).
-pub const UNIT_DIRS: [&str; 7] = [
-    "/etc/systemd/system.control",
-    "/run/systemd/system.control",
-    "/run/systemd/transient",
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-];
-
 /// Returns the daemon's files and `dirs`, absolute. No profile may write them or a directory above them.
 pub fn own_files(dirs: &[&Path]) -> Vec<String> {
-    let units = UNIT_DIRS.iter().flat_map(|dir| {
+    let units = UNIT_DIRECTORIES.iter().flat_map(|dir| {
         let units = UNITS.iter();
         units.flat_map(move |unit| [format!("{dir}/{unit}"), format!("{dir}/{unit}.d")])
     });
@@ -261,6 +251,7 @@ mod tests {
             "/etc/remit/policy.d/10.toml",
             "/etc/systemd/system/remitd.service",
             "/etc/systemd/system/remitd.socket.d/x.conf",
+            "/etc/systemd/system.attached/remitd.service.d/x.conf",
         ] {
             assert!(lies_in(&all, path), "{path}");
         }

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use remit_common::cron;
-use remit_policy_files::UNIT_DIRS;
+use remit_common::service::UNIT_DIRECTORIES;
 
 use super::agents::AccountFacts;
 use super::report::{Check, or_ok};
@@ -21,15 +21,12 @@ const SPOOLS: [&str; 3] = [
     "/var/lib/systemd/linger",
 ];
 const CRONTABS: [&str; 2] = ["/etc/crontab", "/etc/cron.d"];
-/// Directory of units before the merge of `/usr`.
-const OLD_UNITS: &str = "/lib/systemd/system";
 const FILE_BYTES: u64 = 1 << 20;
 
 pub fn checks(account: &AccountFacts) -> Vec<Check> {
     let mut found = spooled(account);
     found.extend(by_crontabs(account, &CRONTABS.map(Path::new)));
-    let units = UNIT_DIRS.iter().chain([&OLD_UNITS]).map(Path::new);
-    found.extend(by_units(account, &units.collect::<Vec<_>>()));
+    found.extend(by_units(account, &UNIT_DIRECTORIES.map(Path::new)));
     or_ok(
         found,
         &name(account),

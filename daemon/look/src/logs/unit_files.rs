@@ -7,25 +7,9 @@ use std::io::{Error, ErrorKind};
 use std::path::Path;
 
 use remit_common::builtin::UnitName;
+use remit_common::service::UNIT_DIRECTORIES;
 use remit_common::text;
 use remit_words::spelling::similar;
-
-/// systemd.unit(5), "System Unit Search Path", beneath the root; `system.attached` is of portablectl(1).
-const DIRECTORIES: [&str; 13] = [
-    "etc/systemd/system.control",
-    "run/systemd/system.control",
-    "run/systemd/transient",
-    "run/systemd/generator.early",
-    "etc/systemd/system",
-    "etc/systemd/system.attached",
-    "run/systemd/system",
-    "run/systemd/system.attached",
-    "run/systemd/generator",
-    "usr/local/lib/systemd/system",
-    "usr/lib/systemd/system",
-    "lib/systemd/system",
-    "run/systemd/generator.late",
-];
 
 /// The service manager makes units of other kinds without a file, of what the kernel or a program reports.
 const KINDS: [&str; 6] = ["automount", "path", "service", "socket", "target", "timer"];
@@ -64,8 +48,8 @@ fn names(root: &Path, most: usize) -> Option<BTreeSet<String>> {
         |error: &Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
     let mut names = BTreeSet::new();
     let mut count = 0_usize;
-    for directory in DIRECTORIES {
-        let entries = match fs::read_dir(root.join(directory)) {
+    for directory in UNIT_DIRECTORIES {
+        let entries = match fs::read_dir(root.join(directory.trim_start_matches('/'))) {
             Ok(entries) => entries,
             Err(error) if is_missing(&error) => continue,
             Err(_) => return None,

@@ -1,5 +1,6 @@
 //! What a command of the policy does: has units started, or writes what its caller gives.
 
+use remit_common::builtin::UNIT_KINDS;
 use remit_policy::call::bind::param_position;
 use remit_policy::{Command, Param, ParamKind, Part, Stdin, Word};
 use remit_programs::{Class, Written, innermost};
@@ -139,21 +140,8 @@ pub fn is_unit(word: &str) -> bool {
 
 /// As systemctl(1) completes it.
 pub fn unit_name(word: &str) -> String {
-    const KINDS: [&str; 11] = [
-        "service",
-        "socket",
-        "target",
-        "timer",
-        "path",
-        "mount",
-        "automount",
-        "swap",
-        "slice",
-        "scope",
-        "device",
-    ];
     match word.rsplit_once('.') {
-        Some((_, kind)) if KINDS.contains(&kind) => word.to_owned(),
+        Some((_, kind)) if UNIT_KINDS.contains(&kind) => word.to_owned(),
         _ => format!("{word}.service"),
     }
 }

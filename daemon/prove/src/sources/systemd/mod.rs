@@ -10,6 +10,9 @@ mod unit;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use remit_common::builtin::UNIT_KINDS;
+use remit_common::service::UNIT_DIRECTORIES;
+
 use super::execution::Execution;
 use super::sudo_commands::fits;
 use super::variables::{self, libraries};
@@ -24,36 +27,6 @@ pub(crate) use layout::Layout;
 use parse::{command_lines, expand};
 pub(super) use parse::{settings, words};
 use unit::{Unit, is_read};
-
-/// systemd.unit(5), "System Unit Search Path", first to last.
-const DIRECTORIES: [&str; 12] = [
-    "/etc/systemd/system.control",
-    "/run/systemd/system.control",
-    "/run/systemd/transient",
-    "/run/systemd/generator.early",
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/run/systemd/generator",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-    "/run/systemd/generator.late",
-    "/etc/systemd/system.attached",
-];
-
-const TYPES: [&str; 11] = [
-    ".service",
-    ".socket",
-    ".timer",
-    ".path",
-    ".target",
-    ".mount",
-    ".swap",
-    ".slice",
-    ".automount",
-    ".device",
-    ".scope",
-];
 
 /// Times that instances name further ones.
 const ROUNDS: usize = 8;
@@ -106,7 +79,7 @@ pub fn look(look: &mut Look<'_>) {
 fn layout(look: &mut Look<'_>) -> Layout {
     let mut layout = Layout::default();
     let mut seen = BTreeSet::new();
-    for directory in DIRECTORIES.map(FilePath::fixed) {
+    for directory in UNIT_DIRECTORIES.map(FilePath::fixed) {
         look.obeys(
             0,
             directory.clone(),
@@ -123,7 +96,8 @@ fn layout(look: &mut Look<'_>) -> Layout {
             let (Some(path), Ok(name)) = (directory.join(&name), String::from_utf8(name)) else {
                 continue;
             };
-            if TYPES.iter().any(|suffix| name.ends_with(suffix)) {
+            let kind = name.rsplit_once('.').map_or("", |(_, kind)| kind);
+            if UNIT_KINDS.contains(&kind) {
                 layout.files.entry(name).or_insert(path);
             } else if let Some(unit) = name.strip_suffix(".d") {
                 for file in look.machine.list(&path) {
