@@ -79,6 +79,24 @@ pub mod cron {
         "/var/spool/cron",
     ];
 }
+pub mod engines {
+    //! Container engines.
+
+    /// Write access to these sockets equals root. Sockets of libvirt and snapd are absent: these daemons check each peer.
+    pub const SOCKETS: [&str; 11] = [
+        "/run/docker.sock",
+        "/run/podman/podman.sock",
+        "/run/containerd/containerd.sock",
+        "/run/crio/crio.sock",
+        "/run/k3s/containerd/containerd.sock",
+        "/var/snap/microk8s/common/run/containerd.sock",
+        "/run/lxd/unix.socket",
+        "/var/lib/lxd/unix.socket",
+        "/var/snap/lxd/common/lxd/unix.socket",
+        "/run/incus/unix.socket",
+        "/var/lib/incus/unix.socket",
+    ];
+}
 pub mod escape;
 pub mod hex;
 

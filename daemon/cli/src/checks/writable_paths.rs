@@ -4,26 +4,12 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use remit_common::text;
+use remit_common::{engines, text};
 
 use super::agents::AccountFacts;
 use super::report::{Check, or_ok};
 use crate::checks::file_facts::word;
 use crate::external_program::{Program, ProgramError};
-
-/// Write access to these sockets equals root. Sockets of libvirt and snapd are absent: these daemons check each peer.
-const SOCKETS: [&str; 10] = [
-    "/run/docker.sock",
-    "/run/podman/podman.sock",
-    "/run/containerd/containerd.sock",
-    "/run/crio/crio.sock",
-    "/run/k3s/containerd/containerd.sock",
-    "/var/snap/microk8s/common/run/containerd.sock",
-    "/var/lib/lxd/unix.socket",
-    "/var/snap/lxd/common/lxd/unix.socket",
-    "/var/lib/incus/unix.socket",
-    "/run/incus/unix.socket",
-];
 
 /// Every account can write it. If it is missing in `find`'s answer, `find` did not check anything.
 const ALWAYS_WRITABLE: &str = "/dev/null";
@@ -53,7 +39,7 @@ pub fn checks(account: &AccountFacts, guarded: &[PathBuf]) -> Vec<Check> {
     if account.uid == 0 {
         return vec![Check::skipped(name, "root can write everything")];
     }
-    let sockets = SOCKETS.iter().map(Path::new);
+    let sockets = engines::SOCKETS.iter().map(Path::new);
     let paths: Vec<&Path> = sockets
         .filter(|path| path.symlink_metadata().is_ok())
         .chain(guarded.iter().map(PathBuf::as_path))

@@ -7,6 +7,7 @@ mod program;
 use std::path::Path;
 
 use remit_approval::{ActContext, ApprovalRequest, arguments_sentence};
+use remit_common::engines;
 use remit_common::escape::words;
 use remit_policy::{Base, Eyes, Listed, Profile, User};
 
@@ -18,16 +19,9 @@ use crate::view::ARGUMENTS_CUT;
 
 const SENTENCE: usize = 500;
 const ALL: usize = 6 << 10;
-/// Sockets of services that do anything for their clients: first for root, then for every user.
+/// Sockets of services that do anything for a client that is root, and of one that does so for every user, as engines do.
 const ROOTS_MASTERS: [&str; 2] = ["/run/dbus/system_bus_socket", "/run/systemd/private"];
-const MASTERS: [&str; 6] = [
-    "/run/containerd/containerd.sock",
-    "/run/crio/crio.sock",
-    "/run/docker.sock",
-    "/run/libvirt/libvirt-sock",
-    "/run/lxd/unix.socket",
-    "/run/podman/podman.sock",
-];
+const LIBVIRT: &str = "/run/libvirt/libvirt-sock";
 const REMIT: &[u8] = b"remitd";
 /// More arguments than fit on a screen, each on its line, so that one among them is easily missed.
 const MANY: usize = 32;
@@ -228,7 +222,7 @@ fn runtime(verified: &Verified) -> Option<String> {
 fn master(profile: &Profile) -> Option<&'static str> {
     let is_root = matches!(profile.user, User::Fixed { uid: 0, .. });
     let of_root = ROOTS_MASTERS.iter().filter(|_| is_root);
-    let mut known = of_root.chain(&MASTERS).copied();
+    let mut known = of_root.chain(&engines::SOCKETS).chain([&LIBVIRT]).copied();
     known.find(|socket| {
         let leads_there = |listed: &Listed| Path::new(socket).starts_with(&listed.path);
         profile.sockets.iter().any(leads_there)

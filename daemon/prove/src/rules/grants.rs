@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use remit_common::engines;
 use remit_plan::{PlanPath, path_needs_approval};
 use remit_programs::innermost;
 
@@ -17,13 +18,8 @@ use crate::rules::files::user;
 
 const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
 
-/// Sockets at which a client that is root gets everything.
-const OF_ROOT: [&str; 4] = [
-    SYSTEM_BUS,
-    "/run/systemd/private",
-    "/run/docker.sock",
-    "/run/podman/podman.sock",
-];
+/// Sockets at which a client that is root gets everything, as at those of engines.
+const OF_ROOT: [&str; 2] = [SYSTEM_BUS, "/run/systemd/private"];
 
 /// Files of the kernel and of remit, which no commit changes.
 const OWN: [&[u8]; 8] = [
@@ -275,7 +271,8 @@ fn inside(facts: &Facts, profile: &ProfileFact, clauses: &mut Clauses) {
         for (head, rule) in account_by(facts, profile, socket) {
             add(head, rule, detail());
         }
-        let is_of_root = profile.uid == Some(0) && OF_ROOT.contains(&socket.as_str());
+        let mut of_root = engines::SOCKETS.iter().chain(&OF_ROOT);
+        let is_of_root = profile.uid == Some(0) && of_root.any(|known| known == socket);
         if is_of_root || is_powerful(facts, profile, socket) {
             add(Atom::Account(0), RuleId::GrantSocket, detail());
         }

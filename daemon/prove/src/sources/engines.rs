@@ -1,24 +1,14 @@
 //! Sockets of daemons that do for a client what root can, and devices that hold the machine's memory or disks.
 
+use remit_common::engines;
+
 use crate::facts::Source;
 use crate::look::Look;
 use crate::path::FilePath;
 use crate::rule::RuleId;
 
-/// As `remit doctor` has them.
-const SOCKETS: [&str; 11] = [
-    "/run/docker.sock",
-    "/var/run/docker.sock",
-    "/run/podman/podman.sock",
-    "/run/containerd/containerd.sock",
-    "/run/crio/crio.sock",
-    "/run/k3s/containerd/containerd.sock",
-    "/var/lib/lxd/unix.socket",
-    "/var/snap/lxd/common/lxd/unix.socket",
-    "/var/lib/incus/unix.socket",
-    "/run/incus/unix.socket",
-    "/run/libvirt/libvirt-sock",
-];
+/// Of an engine by another path, and of libvirt, which checks each peer by the group of its socket.
+const OTHER_SOCKETS: [&str; 2] = ["/var/run/docker.sock", "/run/libvirt/libvirt-sock"];
 const DEVICES: [&str; 4] = ["/dev/mem", "/dev/kmem", "/dev/port", "/dev/kcore"];
 /// Prefixes of names of block devices.
 const DISKS: [&[u8]; 7] = [b"sd", b"vd", b"nvme", b"xvd", b"dm-", b"mmcblk", b"md"];
@@ -29,7 +19,8 @@ pub fn look(look: &mut Look<'_>) {
             look.facts.present.insert(path.to_owned());
         }
     }
-    for path in SOCKETS.map(FilePath::fixed) {
+    let sockets = engines::SOCKETS.into_iter().chain(OTHER_SOCKETS);
+    for path in sockets.map(FilePath::fixed) {
         let is_socket = look
             .machine
             .entry(&path)

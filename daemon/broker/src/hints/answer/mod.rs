@@ -295,8 +295,9 @@ impl<'a> View<'a> {
 
     pub fn reaches(&self, socket: &str) -> bool {
         // /var/run is a link to /run on every system.
-        let same = |listed: &String| listed.strip_prefix("/var").unwrap_or(listed) == socket;
-        self.0.sockets.iter().any(same)
+        let same = [socket, &format!("/var{socket}")];
+        let mut listed = self.0.sockets.iter();
+        listed.any(|listed| same.contains(&listed.as_str()))
     }
 
     pub fn writes(&self, path: &str) -> bool {
@@ -356,7 +357,7 @@ mod tests {
             read: list(&["/srv/git"]),
             write: list(&["/var/lib/x"]),
             private: list(&["/tmp"]),
-            sockets: list(&["/var/run/docker.sock"]),
+            sockets: list(&["/var/run/docker.sock", "/var/lib/lxd/unix.socket"]),
             network: list(&["none"]),
         };
         let view = View::new(&visibility, &may_use).unwrap();
@@ -380,6 +381,7 @@ mod tests {
             );
         }
         assert!(view.reaches("/run/docker.sock") && !view.reaches("/run/x"));
+        assert!(view.reaches("/var/lib/lxd/unix.socket"));
         let host = ProfileVisibility {
             base: "host".into(),
             ..visibility

@@ -1,6 +1,7 @@
 //! Parts of answers: sockets, the network, and the command of remit that answers instead.
 
 use remit_common::denial::Layer;
+use remit_common::engines;
 use remit_common::service::is_protected;
 use remit_programs::{Alternative, Argument, shipped};
 
@@ -199,12 +200,7 @@ pub fn bus(view: &View<'_>, next: &str) -> Option<Answer> {
 }
 
 pub fn containers(view: &View<'_>) -> Option<Answer> {
-    let engines = [
-        "/run/docker.sock",
-        "/run/podman/podman.sock",
-        "/run/containerd/containerd.sock",
-    ];
-    if engines.iter().any(|socket| view.reaches(socket)) {
+    if engines::SOCKETS.iter().any(|socket| view.reaches(socket)) {
         return None;
     }
     let next = "host {\"sections\": [\"containers\"]} lists what runs";
