@@ -6,7 +6,7 @@ use crate::facts::Facts;
 use crate::rule::RuleId;
 
 /// Groups whose members do by a daemon or a device what root can, and a file whose presence says that it is there.
-const GROUPS: [(&str, &[&str], RuleId); 7] = [
+const GROUPS: [(&str, &[&str], RuleId); 9] = [
     (
         "docker",
         &["/usr/bin/dockerd", "/usr/sbin/dockerd"],
@@ -20,6 +20,12 @@ const GROUPS: [(&str, &[&str], RuleId); 7] = [
     (
         "incus-admin",
         &["/usr/bin/incusd", "/usr/libexec/incus/incusd"],
+        RuleId::EngineGroup,
+    ),
+    ("microk8s", &["/snap/bin/microk8s"], RuleId::EngineGroup),
+    (
+        "dockerroot",
+        &["/usr/bin/dockerd-current"],
         RuleId::EngineGroup,
     ),
     (
@@ -37,6 +43,10 @@ pub fn engines() -> impl Iterator<Item = &'static str> {
     GROUPS
         .iter()
         .flat_map(|(_, files, _)| files.iter().copied())
+}
+
+pub fn is_powerful(group: &str) -> bool {
+    GROUPS.iter().any(|(name, _, _)| *name == group)
 }
 
 pub fn rules(facts: &Facts, clauses: &mut Clauses) {

@@ -1,25 +1,13 @@
 //! What programs change of accounts and groups, as their words say.
 
+use super::accounts::is_powerful;
 use super::sudo_writes::{Change, Decider, WriteTarget, WritingProgram};
 use crate::atom::Atom;
 use crate::facts::Facts;
 use crate::split_words::SplitWords;
 
-/// Groups whose members are as strong as root, whatever else is on the machine.
-const STRONG: [&str; 12] = [
-    "root",
-    "sudo",
-    "wheel",
-    "admin",
-    "shadow",
-    "disk",
-    "kmem",
-    "docker",
-    "lxd",
-    "incus-admin",
-    "libvirt",
-    "podman",
-];
+/// Groups whose members become root by sudo(8) or by a table, whatever else is on the machine.
+const STRONG: [&str; 5] = ["root", "sudo", "wheel", "admin", "shadow"];
 
 /// Shells that start nothing.
 const CLOSED: [&str; 2] = ["nologin", "false"];
@@ -192,8 +180,8 @@ fn joins(facts: &Facts, writer: &WritingProgram<'_>, user: &str, group: &str) ->
 
 fn into(facts: &Facts, writer: &WritingProgram<'_>, group: &str, member: Decider) -> Vec<Change> {
     let gid = facts.accounts.gid(group).or_else(|| group.parse().ok());
-    let is_strong =
-        |gid: u32| gid == 0 || STRONG.contains(&group) || facts.strong_groups.contains(&gid);
+    let is_known = STRONG.contains(&group) || is_powerful(group);
+    let is_strong = |gid: u32| gid == 0 || is_known || facts.strong_groups.contains(&gid);
     match gid {
         _ if writer.chooses(group) => vec![strong(member)],
         Some(gid) if !is_strong(gid) => vec![(WriteTarget::Members(gid), member)],
