@@ -66,11 +66,12 @@ pub fn started(
     started
 }
 
-/// The service that a timer, path or socket of this name starts.
+/// The unit that a timer, path, socket or automount of this name starts.
 fn activated(name: &str, accepts: bool) -> Option<String> {
     let (stem, suffix) = name.rsplit_once('.')?;
     match suffix {
-        "timer" | "path" | "automount" => Some(format!("{stem}.service")),
+        "timer" | "path" => Some(format!("{stem}.service")),
+        "automount" => Some(format!("{stem}.mount")),
         "socket" if accepts => Some(format!("{stem}@.service")),
         "socket" => Some(format!("{stem}.service")),
         _ => None,
