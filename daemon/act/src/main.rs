@@ -1,7 +1,7 @@
-//! remit-act: performs the changes of the shipped policy (units, packages, containers, reboot), and lists open files
-//! that only root can see. It runs as a job, after policy and approver have decided. Each verb is a fixed call of the
-//! service manager, the login manager or the package manager; no free text is executed. It decides one thing: a unit
-//! that the machine needs ([`remit_common::service::is_protected`]) is refused under every name that it has.
+//! remit-act: performs the changes of the shipped policy (units, packages, containers, reboot). It runs as a job, after
+//! policy and approver have decided. Each verb is a fixed call of the service manager, the login manager or the package
+//! manager; no free text is executed. It decides one thing: a unit that the machine needs
+//! ([`remit_common::service::is_protected`]) is refused under every name that it has.
 #![forbid(unsafe_code)]
 
 mod args;
