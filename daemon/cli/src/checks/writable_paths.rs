@@ -97,7 +97,9 @@ fn judge(account: &AccountFacts, writable: &[PathBuf]) -> Vec<Check> {
     let user = &account.name;
     let found = writable.iter().map(|path| {
         let shown = path.display();
-        let is_socket = SOCKETS.iter().any(|socket| Path::new(socket) == path);
+        let is_socket = engines::SOCKETS
+            .iter()
+            .any(|socket| Path::new(socket) == path);
         let why = match is_socket {
             true => format!("'{user}' can connect to '{shown}', which is equivalent to root"),
             false => format!("'{user}' can write '{shown}', which controls remit"),
