@@ -158,18 +158,18 @@ impl Accounts {
         gids
     }
 
+    /// Returns the users whose login has this group.
+    pub fn members(&self, gid: u32) -> impl Iterator<Item = (&str, u32)> {
+        let is_in = move |(name, user): &(&String, &User)| {
+            let mut listed = self.listed.get(*name).into_iter().flatten();
+            user.gid == gid || listed.any(|group| *group == gid)
+        };
+        let users = self.users.iter().filter(is_in);
+        users.map(|(name, user)| (name.as_str(), user.uid))
+    }
+
     /// Returns what these tables say of names, for a policy of their machine. Hosts and programs are not in them.
     pub fn table(&self) -> MachineTable {
-        let gids: BTreeMap<&String, Vec<u32>> = self
-            .users
-            .keys()
-            .map(|name| (name, self.gids(name)))
-            .collect();
-        let is_in = |name: &String, gid| gids.get(name).is_some_and(|gids| gids.contains(&gid));
-        let members = |gid| {
-            let users = self.users.iter().filter(|(name, _)| is_in(name, gid));
-            users.map(|(_, user)| user.uid).collect()
-        };
         let ids = |user: &User| Ids {
             uid: user.uid,
             gid: user.gid,
@@ -184,11 +184,15 @@ impl Accounts {
                 .map(|(name, group)| (name.clone(), group.gid))
                 .collect(),
             listed: groups
-                .map(|(_, group)| (group.gid, members(group.gid)))
+                .map(|(_, group)| {
+                    let members = self.members(group.gid);
+                    (group.gid, members.map(|(_, uid)| uid).collect())
+                })
                 .collect(),
-            members: gids
-                .iter()
-                .map(|(name, gids)| ((*name).clone(), gids.clone()))
+            members: self
+                .users
+                .keys()
+                .map(|name| (name.clone(), self.gids(name)))
                 .collect(),
             ..MachineTable::default()
         }

@@ -20,12 +20,10 @@ pub struct People {
 impl People {
     pub fn of(question: &Question, accounts: &Accounts, policies: &[&Policy]) -> Self {
         let members = |group: &str| -> BTreeSet<u32> {
-            let gid = accounts.gid(group);
-            let users = accounts.users.iter();
-            let users = users.filter(|(name, _)| !name.starts_with('%'));
-            let users =
-                users.filter(|(name, _)| gid.is_some_and(|gid| accounts.gids(name).contains(&gid)));
-            users.map(|(_, user)| user.uid).collect()
+            let gid = accounts.gid(group).into_iter();
+            let members = gid.flat_map(|gid| accounts.members(gid));
+            let members = members.filter(|(name, _)| !name.starts_with('%'));
+            members.map(|(_, uid)| uid).collect()
         };
         let administrators = members(&question.admin_group);
         let asked = |policy: &&Policy| {

@@ -151,9 +151,7 @@ fn exempt(look: &mut Look<'_>, line: &[u8]) {
     let name = name.split(['"', ',', ' ', '\t']).next().unwrap_or_default();
     let accounts = &look.facts.accounts;
     if let Some(gid) = accounts.gid(name).filter(|_| !before.ends_with('!')) {
-        let users = accounts.users.iter();
-        let members = users.filter(|(name, _)| accounts.gids(name).contains(&gid));
-        let members: Vec<u32> = members.map(|(_, user)| user.uid).collect();
+        let members = accounts.members(gid).map(|(_, uid)| uid);
         look.facts.without_password.extend(members);
     }
 }

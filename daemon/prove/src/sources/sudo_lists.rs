@@ -96,12 +96,6 @@ impl<'a> Lists<'a> {
         self.known.insert(key.clone(), BTreeSet::new());
         let accounts = &look.facts.accounts;
         let text = String::from_utf8_lossy(word);
-        let members = |gid: Option<u32>| {
-            let users = accounts.users.iter();
-            let users = users
-                .filter(move |(name, _)| gid.is_some_and(|gid| accounts.gids(name).contains(&gid)));
-            users.map(|(_, user)| user.uid).collect()
-        };
         let named: BTreeSet<u32> = match text.as_bytes() {
             b"ALL" => accounts.users.values().map(|user| user.uid).collect(),
             [b'+', ..] | [b'%', b':', ..] => {
@@ -116,7 +110,8 @@ impl<'a> Lists<'a> {
                     _ => accounts.gid(name),
                 };
                 self.groups.extend(gid);
-                members(gid)
+                let members = gid.into_iter().flat_map(|gid| accounts.members(gid));
+                members.map(|(_, uid)| uid).collect()
             }
             [b'#', ..] => text
                 .get(1..)
