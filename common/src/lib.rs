@@ -66,6 +66,26 @@ pub mod bounded_vec {
 }
 pub mod builtin;
 pub mod calendar;
+pub mod call_text {
+    //! A call of a command as text: `service.reload unit=nginx.service`.
+
+    /// A name and arguments, not checked.
+    pub type NameAndArgs = (String, Vec<(String, String)>);
+
+    /// Reads a name and arguments, with one space before each. No value has a space.
+    pub fn split(text: &str) -> Result<NameAndArgs, &'static str> {
+        let mut words = text.split(' ');
+        let name = words.next().unwrap_or_default();
+        if name.is_empty() || name.contains('=') {
+            return Err("it does not begin with a name");
+        }
+        let args = words.map(|word| match word.split_once('=') {
+            Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+            _ => Err("after the name, each word is NAME=VALUE"),
+        });
+        Ok((name.to_owned(), args.collect::<Result<_, _>>()?))
+    }
+}
 pub mod capability;
 pub mod caps;
 pub mod changed;
@@ -77,6 +97,15 @@ pub mod cron {
         "/var/spool/cron/crontabs",
         "/var/spool/cron/tabs",
         "/var/spool/cron",
+    ];
+
+    /// Directories whose scripts are run.
+    pub const SCRIPTS: [&str; 5] = [
+        "/etc/cron.hourly",
+        "/etc/cron.daily",
+        "/etc/cron.weekly",
+        "/etc/cron.monthly",
+        "/etc/cron.yearly",
     ];
 }
 pub mod engines {

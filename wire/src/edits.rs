@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use remit_common::text;
+use remit_common::{call_text, text};
 use remit_edit::{Action, Edit, Edits, Replacement};
 use remit_plan::{PlanPath, Upload};
 use serde::{Deserialize, Serialize};
@@ -38,30 +38,17 @@ pub struct CallText {
 impl FromStr for CallText {
     type Err = String;
 
-    /// Reads a name and arguments, with one space before each. No value has a space. Errors: a sentence that quotes the
-    /// text.
+    /// Errors: a sentence that quotes the text.
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| {
+        let (name, args) = call_text::split(text).map_err(|why| {
             let shown = text::line(text.as_bytes(), 64);
             format!(
                 "'{shown}' is no call of a command: {why}; write it as 'nginx.test config=/etc/nginx/nginx.conf'"
             )
-        };
-        let mut words = text.split(' ');
-        let name = words.next().unwrap_or_default();
-        if name.is_empty() || name.contains('=') {
-            return Err(wrong("it does not begin with a name"));
-        }
-        let args = words.map(|word| match word.split_once('=') {
-            Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-            _ => Err(wrong("after the name, each word is NAME=VALUE")),
-        });
+        })?;
         Ok(Self {
             text: text.to_owned(),
-            what: What::Named {
-                name: name.to_owned(),
-                args: args.collect::<Result<_, _>>()?,
-            },
+            what: What::Named { name, args },
         })
     }
 }

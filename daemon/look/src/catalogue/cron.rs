@@ -5,20 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{fs, io};
 
-use remit_common::cron::SPOOLS;
+use remit_common::cron::{SCRIPTS, SPOOLS};
 use remit_words::cron::{DEBIAN, is_hierarchical, name_ignored};
 use serde::Serialize;
 
 use crate::text::{Unseen, lines_but};
 
 const TABLES: [&str; 3] = ["/etc/crontab", "/etc/anacrontab", "/etc/cron.d"];
-const SCRIPTS: [(&str, &str); 5] = [
-    ("hourly", "/etc/cron.hourly"),
-    ("daily", "/etc/cron.daily"),
-    ("weekly", "/etc/cron.weekly"),
-    ("monthly", "/etc/cron.monthly"),
-    ("yearly", "/etc/cron.yearly"),
-];
 /// Variables that control how a job runs. The values of other variables are often secrets.
 const SHOWN_VARIABLES: [&str; 13] = [
     "CONTENT_TRANSFER_ENCODING",
@@ -74,9 +67,9 @@ pub fn list() -> Result<ExitCode, String> {
         .chain(SPOOLS)
         .flat_map(&mut files_at)
         .collect();
-    for (every, location) in SCRIPTS {
+    for location in SCRIPTS {
         jobs.extend(files_at(location).into_iter().map(|script| Job::Script {
-            every,
+            every: location.trim_start_matches("/etc/cron."),
             ignored: script_ignored(&script, is_debian),
             link_to: unseen_target(&script),
             script: script.to_string_lossy().into_owned(),

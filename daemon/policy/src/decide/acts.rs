@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use remit_common::call_text::{self, NameAndArgs};
 use remit_common::refusal::Code;
 
 use crate::decide::changes::CallPaths;
@@ -42,30 +43,17 @@ fn denial(object: &str, what: String, next: &str) -> Denial {
     }
 }
 
-/// A name and arguments, not checked.
-pub(super) type Parsed = (String, Vec<(String, String)>);
-
-/// Reads `service.reload unit=nginx.service`: a name and arguments with one space before each. No value has a space.
-pub(super) fn parse(text: &str) -> Result<Parsed, Denial> {
+/// Reads `service.reload unit=nginx.service`.
+pub(super) fn parse(text: &str) -> Result<NameAndArgs, Denial> {
     const NEXT: &str =
         "write the name, then NAME=VALUE for each argument, as 'service.reload unit=nginx.service'";
-    let wrong = |why: &str| {
+    call_text::split(text).map_err(|why| {
         let what = format!("{} is no call of a command: {why}", quoted(text));
         Denial {
             code: Code::InvalidArgs,
             ..denial(THEN, what, NEXT)
         }
-    };
-    let mut words = text.split(' ');
-    let name = words.next().unwrap_or_default();
-    if name.is_empty() || name.contains('=') {
-        return Err(wrong("it does not begin with a name"));
-    }
-    let args = words.map(|word| match word.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(wrong("after the name, each word is NAME=VALUE")),
-    });
-    Ok((name.to_owned(), args.collect::<Result<_, _>>()?))
+    })
 }
 
 pub(super) fn text(name: &str, args: &[(String, String)]) -> String {
@@ -177,7 +165,7 @@ impl Policy {
         let texts = args
             .iter()
             .filter(|(name, _)| command.takes_acts() && name == THEN);
-        let calls: Vec<Parsed> = texts
+        let calls: Vec<NameAndArgs> = texts
             .map(|(_, text)| parse(text))
             .collect::<Result<_, _>>()?;
         let unnamed = |rule: &GrantRule| {
@@ -197,7 +185,8 @@ impl Policy {
             true => asker,
             false => ApprovalOrigin::Other,
         });
-        let follow = |(name, args): Parsed| self.follow(caller, &command.name, name, args, asker);
+        let follow =
+            |(name, args): NameAndArgs| self.follow(caller, &command.name, name, args, asker);
         calls.into_iter().map(follow).collect()
     }
 

@@ -1,6 +1,6 @@
 //! Tables of cron(8) and anacron(8), and the directories that they run.
 
-use remit_common::cron::SPOOLS;
+use remit_common::cron::{SCRIPTS, SPOOLS};
 use remit_words::cron::{DEBIAN, is_hierarchical, name_ignored};
 
 use super::execution::Execution;
@@ -12,14 +12,6 @@ use crate::path::FilePath;
 use crate::rule::RuleId;
 
 const TABLES: [&str; 2] = ["/etc/crontab", "/etc/anacrontab"];
-/// Directories whose scripts are run.
-pub(super) const DIRECTORIES: [&str; 5] = [
-    "/etc/cron.hourly",
-    "/etc/cron.daily",
-    "/etc/cron.weekly",
-    "/etc/cron.monthly",
-    "/etc/cron.yearly",
-];
 
 pub fn look(look: &mut Look<'_>) {
     if !has_cron(look) {
@@ -49,7 +41,7 @@ pub fn look(look: &mut Look<'_>) {
             table(look, &path, None);
         }
     }
-    for path in DIRECTORIES.map(FilePath::fixed) {
+    for path in SCRIPTS.map(FilePath::fixed) {
         directory(look, &path);
         for name in look.machine.list(&path) {
             if let Some(script) = path.join(&name).filter(|_| is_run(&name)) {

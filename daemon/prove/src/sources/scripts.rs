@@ -1,9 +1,9 @@
 //! What texts for shells and scripts execute. A script that a script runs is read, too, unless it is one of a package.
 
+use remit_common::cron;
 use remit_programs::{Class, program_of, takes_files};
 use remit_words::cron::{DEBIAN, name_ignored};
 
-use super::cron::DIRECTORIES;
 use super::execution::Execution;
 use super::lexer::lexed;
 use super::shell::{ShellCommand, is_built_in, is_name, is_open, paths};
@@ -176,7 +176,7 @@ impl Look<'_> {
 
     pub(super) fn run_parts(&mut self, by: &Execution, directory: &FilePath) {
         // cron.rs reads these.
-        if DIRECTORIES.map(FilePath::fixed).contains(directory) {
+        if cron::SCRIPTS.map(FilePath::fixed).contains(directory) {
             return;
         }
         self.obeys(by.uid, directory.clone(), by.rule, &by.when, &by.source);
