@@ -14,6 +14,7 @@ pub mod id_prefix {
 
     use crate::names::JobId;
     use crate::refusal::{Code, Refusal};
+    use crate::text;
 
     /// Maximum number of candidates in the refusal of an ambiguous id.
     const CANDIDATES: usize = 8;
@@ -98,14 +99,11 @@ pub mod id_prefix {
                 [one, other] => one.short() == other.short(),
                 _ => false,
             });
-            let shown = jobs.iter().take(CANDIDATES).map(|job| match has_twin {
+            let shown = jobs.iter().map(|job| match has_twin {
                 true => job.to_string(),
                 false => job.short(),
             });
-            let mut list = shown.collect::<Vec<_>>().join(", ");
-            if let Some(more) = jobs.len().checked_sub(CANDIDATES).filter(|more| *more > 0) {
-                list += &format!(" and {more} more");
-            }
+            let list = text::first_of(shown, CANDIDATES);
             let message = format!("{} ids begin with '{self}': {list}", jobs.len());
             Refusal::new(Code::InvalidArgs, message)
                 .object(self.to_string())

@@ -1,6 +1,6 @@
 //! Job output as safe text. Invalid UTF-8 and characters that control a terminal or hide text are escaped.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
@@ -117,6 +117,27 @@ pub fn command_line<T: AsRef<[u8]>>(argv: &[T], cap: usize) -> String {
     line(&all, cap)
 }
 
+/// Returns the first of a list and the number of the others: `a, b and 3 more`.
+#[must_use]
+pub fn first_of<T: Display>(all: impl IntoIterator<Item = T>, most: usize) -> String {
+    let mut all = all.into_iter();
+    let first: Vec<String> = all.by_ref().take(most).map(|one| one.to_string()).collect();
+    match all.count() {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}
+
+/// Returns a number of bytes: whole MiB in these.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    match (bytes >> 20, bytes % (1 << 20)) {
+        (mebi @ 1.., 0) => format!("{mebi} MiB"),
+        (_, _) if bytes == 1 => "1 byte".into(),
+        _ => format!("{bytes} bytes"),
+    }
+}
+
 /// Returns each reason once, in order, after the names that have it: `read, strict: REASON`.
 #[must_use]
 pub fn by_reason<'a>(all: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<String> {
@@ -136,6 +157,25 @@ pub fn by_reason<'a>(all: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<S
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_are_named() {
+        for (count, expect) in [(0, ""), (1, "a"), (2, "a, a"), (4, "a, a and 2 more")] {
+            assert_eq!(first_of(vec!["a"; count], 2), expect);
+        }
+    }
+
+    #[test]
+    fn size_is_exact() {
+        for (bytes, expect) in [
+            (0, "0 bytes"),
+            (1, "1 byte"),
+            (1 << 20, "1 MiB"),
+            ((1 << 20) + 1, "1048577 bytes"),
+        ] {
+            assert_eq!(size(bytes), expect);
+        }
+    }
 
     #[test]
     fn a_reason_that_several_have_is_there_once() {

@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use remit_common::text::first_of;
+
 const WORDS: usize = 1000;
 const WORD: usize = 300;
 /// Names that an error lists.
@@ -97,12 +99,12 @@ fn shown(word: &str) -> String {
 }
 
 fn there_are<H: Selectable>(hosts: &[H]) -> String {
-    let names = hosts.iter().map(Selectable::name).take(LISTED);
-    let names: Vec<&str> = names.collect();
-    match hosts.len().saturating_sub(names.len()) {
-        0 if names.is_empty() => "there are no hosts".to_owned(),
-        0 => format!("there are {}", names.join(", ")),
-        more => format!("there are {} and {more} more", names.join(", ")),
+    match hosts {
+        [] => "there are no hosts".to_owned(),
+        _ => format!(
+            "there are {}",
+            first_of(hosts.iter().map(Selectable::name), LISTED)
+        ),
     }
 }
 

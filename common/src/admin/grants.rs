@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::text;
+
 /// Commands that a sentence or a row of a table names.
 const NAMED: usize = 8;
 
@@ -57,12 +59,7 @@ pub fn in_short(what: &str, covered: &[String]) -> String {
     if covered.is_empty() || !what.contains(['*', '?']) {
         return what.to_owned();
     }
-    let (named, more) = covered.split_at(covered.len().min(NAMED));
-    let more = match more.len() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!("{what} ({}{more})", named.join(", "))
+    format!("{what} ({})", text::first_of(covered, NAMED))
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use remit_approval::BoundLimits;
 use remit_common::escape::words;
+use remit_common::text::first_of;
+pub use remit_common::text::size;
 use remit_policy::{Base, Eyes, Listed, Network, Profile, User};
 
 const SENTENCE: usize = 700;
@@ -149,20 +151,7 @@ pub fn unconfined(user: &User) -> String {
 
 pub fn some(names: &[String]) -> String {
     const MOST: usize = 6;
-    let shown = names.iter().take(MOST).map(|name| words(name, 120));
-    let shown = shown.collect::<Vec<_>>().join(", ");
-    match names.len().checked_sub(MOST) {
-        None | Some(0) => shown,
-        Some(more) => format!("{shown} and {more} more"),
-    }
-}
-
-pub fn size(bytes: u64) -> String {
-    match (bytes >> 20, bytes % (1 << 20)) {
-        (mebi @ 1.., 0) => format!("{mebi} MiB"),
-        (_, _) if bytes == 1 => "1 byte".into(),
-        _ => format!("{bytes} bytes"),
-    }
+    first_of(names.iter().map(|name| words(name, 120)), MOST)
 }
 
 pub fn reaches(network: &Network) -> Option<String> {

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use nix::unistd::{Gid, Group, Uid, User};
+use remit_common::text::first_of;
 use remit_policy::model::rule::Principal;
 use remit_policy::{Asking, CallerIds, Diagnostic, Machine, Policy, Severity};
 
@@ -66,7 +67,7 @@ pub fn unreachable_grantees(
             "members of group '{name}' cannot use what is granted by {rule}: not in group '{}', \
              which may connect: {}",
             socket.name,
-            join_first(&outside)
+            first_of(&outside, NAMED)
         ))
     });
     let mut found: Vec<Diagnostic> = users
@@ -124,19 +125,6 @@ fn granting(policy: &Policy, uid: u32, gids: &[u32]) -> Option<String> {
 
 fn group(gid: u32) -> Option<Group> {
     Group::from_gid(Gid::from_raw(gid)).ok()?
-}
-
-fn join_first(all: &[&str]) -> String {
-    let first = all
-        .iter()
-        .take(NAMED)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(", ");
-    match all.len().saturating_sub(NAMED) {
-        0 => first,
-        more => format!("{first} and {more} more"),
-    }
 }
 
 fn members(group: &Group) -> BTreeSet<String> {
@@ -332,7 +320,7 @@ impl Named {
                 format!(
                     "members of group '{}' cannot approve anything ({}): not in group '{}'",
                     group.name,
-                    join_first(&outside),
+                    first_of(&outside, NAMED),
                     admins.name
                 )
             }),
@@ -466,13 +454,6 @@ mod tests {
               these users by name"
             ]
         );
-    }
-
-    #[test]
-    fn few_are_named() {
-        assert_eq!(join_first(&["a"]), "a");
-        assert_eq!(join_first(&["a"; 5]), "a, a, a, a, a");
-        assert_eq!(join_first(&["a"; 7]), "a, a, a, a, a and 2 more");
     }
 
     fn approvers_reported(to: &str, by: &str, admins: &str) -> Vec<String> {

@@ -146,21 +146,10 @@ async fn answer(
         (hosts, Reach::Many) if tool == "plan" => sets::plan(engine, sets, hosts, call).await,
         (_, Reach::Many) => Ok(many(engine, &chosen, (&call, asked.fold), caller).await),
         (hosts, Reach::One(why)) => {
-            let names: Vec<&str> = hosts
-                .iter()
-                .take(8)
-                .map(|host| host.name.as_str())
-                .collect();
-            let more = hosts.len() - names.len();
-            let more = if more > 0 {
-                format!(" and {more} more")
-            } else {
-                String::new()
-            };
+            let names = text::first_of(hosts.iter().map(|host| &host.name), 8);
             Err(format!(
-                "{why}, and 'on' names {}: {}{more}; call it for one of them",
-                hosts.len(),
-                names.join(", ")
+                "{why}, and 'on' names {}: {names}; call it for one of them",
+                hosts.len()
             ))
         }
     }

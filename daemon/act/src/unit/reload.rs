@@ -55,19 +55,13 @@ pub async fn changed(bus: &Bus) -> Result<Vec<String>, Fault> {
 
 /// Refuses a daemon-reload if files of any loaded unit changed: a verb about another unit would bring them into force.
 pub async fn refuse_pending_reload(bus: &Bus) -> Result<(), Fault> {
-    let mut changed = changed(bus).await?;
-    let more = changed.len().saturating_sub(NAMED);
-    changed.truncate(NAMED);
-    match (changed.is_empty(), more) {
-        (true, _) => Ok(()),
-        (false, more) => Err(Fault::Refused(format!(
-            "files of other units were changed and not read again yet, and this would bring them into force: {}{}; the \
+    let changed = changed(bus).await?;
+    match changed.is_empty() {
+        true => Ok(()),
+        false => Err(Fault::Refused(format!(
+            "files of other units were changed and not read again yet, and this would bring them into force: {}; the \
              command service.daemon_reload, or systemctl daemon-reload, reads them first",
-            changed.join(" "),
-            match more {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            }
+            text::first_of(changed, NAMED)
         ))),
     }
 }

@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
+use remit_common::text::size;
+
 use super::disk::{STREAMS, portion};
-use super::spool::size;
 use crate::job::Job;
 use crate::runtime::threads::run_blocking;
 use crate::state::Broker;

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use remit_common::text;
+
 use super::agents::AccountFacts;
 use super::file_facts;
 use super::report::{Check, or_ok};
@@ -120,14 +122,9 @@ fn files<'a>(
 }
 
 fn in_words(names: &[&str]) -> String {
-    let (named, more) = names.split_at(names.len().min(NAMED));
-    let named: Vec<String> = named.iter().map(|name| format!("'{name}'")).collect();
-    let named = named.join(", ");
-    match (names.len(), more.len()) {
-        (1, _) => format!("account of {named}"),
-        (_, 0) => format!("accounts of {named}"),
-        (_, more) => format!("accounts of {named} and {more} more"),
-    }
+    let many = if names.len() == 1 { "" } else { "s" };
+    let names = names.iter().map(|name| format!("'{name}'"));
+    format!("account{many} of {}", text::first_of(names, NAMED))
 }
 
 fn blobs(file: &Path) -> Vec<Vec<u8>> {

@@ -39,19 +39,6 @@ impl Connections {
     fn times(&self) -> [String; 2] {
         [self.first, self.last].map(|at| time(at / SECOND))
     }
-
-    fn names(&self) -> String {
-        let shown: Vec<&str> = self
-            .users
-            .iter()
-            .take(USERS_SHOWN)
-            .map(String::as_str)
-            .collect();
-        match self.users.len() - shown.len() {
-            0 => shown.join(", "),
-            more => format!("{} and {more} more", shown.join(", ")),
-        }
-    }
 }
 
 pub fn accepted(count: &str) -> Result<ExitCode, String> {
@@ -94,7 +81,13 @@ pub fn failed(count: &str) -> Result<ExitCode, String> {
     let rows = all.into_iter().map(|(address, connections)| {
         let [first, last] = connections.times();
         let count = connections.pids.len().to_string();
-        [count, address, first, last, connections.names()]
+        [
+            count,
+            address,
+            first,
+            last,
+            text::first_of(&connections.users, USERS_SHOWN),
+        ]
     });
     let head = ["CONNECTIONS", "ADDRESS", "FIRST (UTC)", "LAST", "USERS"];
     show(head, rows.collect(), number(count)?, is_all, "failed login")

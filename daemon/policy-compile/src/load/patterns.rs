@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use remit_common::text::first_of;
 use remit_common::wire::Effect;
 
 use crate::load::loading::Loading;
@@ -279,29 +280,19 @@ impl Loading<'_> {
             if missed.is_empty() {
                 continue;
             }
-            let more = missed.len().saturating_sub(NAMES);
-            let more = match more {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
             let all = missed.join("\", \"");
-            let shown = missed
-                .into_iter()
-                .take(NAMES)
-                .collect::<Vec<_>>()
-                .join(", ");
+            let shown = first_of(&missed, NAMES);
             match unsaid.kind {
                 Kind::Changes => {
-                    let message = format!(
-                        "{pattern} does not allow {shown}{more}: a pattern allows no change"
-                    );
+                    let message =
+                        format!("{pattern} does not allow {shown}: a pattern allows no change");
                     let help = "write such a name whole, or effect = \"change\" in this [[grant]] for all that its \
                                 patterns match; effect = \"read\" says that commands that look are meant";
                     report.warning(unsaid.span.clone(), message, Some(help));
                 }
                 Kind::Unconfined => {
                     let message = format!(
-                        "{pattern} does not allow {shown}{more}: a pattern allows no command without a sandbox"
+                        "{pattern} does not allow {shown}: a pattern allows no command without a sandbox"
                     );
                     let help = format!(
                         "write \"{all}\" in 'allow' of a [[grant]] with unconfined = true, or effect = \"read\" here if \
@@ -314,9 +305,8 @@ impl Loading<'_> {
                         Kind::Commits => "commit or undo of changes of files",
                         _ => "command that sees what only root sees",
                     };
-                    let message = format!(
-                        "{pattern} does not allow {shown}{more}: a pattern allows no {what}"
-                    );
+                    let message =
+                        format!("{pattern} does not allow {shown}: a pattern allows no {what}");
                     let help = format!(
                         "write \"{all}\" in 'allow', or effect = \"read\" here if they are not meant"
                     );
@@ -324,7 +314,7 @@ impl Loading<'_> {
                 }
                 Kind::Beyond => {
                     let message = format!(
-                        "{pattern} does not allow {shown}{more}: a pattern allows no command of another file whose \
+                        "{pattern} does not allow {shown}: a pattern allows no command of another file whose \
                          profile gives more than 'read'"
                     );
                     let help = format!("write in 'allow': \"{all}\"");

@@ -1,6 +1,7 @@
 //! Explains refusals to the agent and to the administrator.
 
 use remit_common::refusal::{Code, Refusal};
+use remit_common::text::first_of;
 use remit_common::wire::Effect;
 use remit_plan::PlanPath;
 
@@ -170,21 +171,15 @@ pub(crate) fn not_root(uid: u32) -> Denial {
 
 pub(crate) fn unknown_profile(policy: &Policy, profile: &str) -> Denial {
     const MOST: usize = 8;
-    let mut known: Vec<&str> = policy.profiles().map(|known| known.name.as_str()).collect();
-    let more = known.len().saturating_sub(MOST);
-    known.truncate(MOST);
-    let more = match more {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
+    let known = policy.profiles().map(|known| &known.name);
     Denial {
         code: Code::DeniedRule,
         object: None,
         rule: None,
         what: format!(
-            "there is no profile {} (there is: {}{more})",
+            "there is no profile {} (there is: {})",
             quoted(profile),
-            known.join(", ")
+            first_of(known, MOST)
         ),
         lift: None,
         next: "leave the profile out, or name one that there is".into(),

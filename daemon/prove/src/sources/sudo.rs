@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use remit_common::text::first_of;
+
 use super::execution::Execution;
 use super::judged::unjudged;
 use super::shell::paths;
@@ -49,17 +51,8 @@ pub fn look(look: &mut Look<'_>) {
     }
     look.facts.strong_groups.extend(&lists.groups);
     for (file, programs) in &lists.unjudged {
-        let named: Vec<String> = programs
-            .iter()
-            .take(NAMED)
-            .map(ToString::to_string)
-            .collect();
-        let more = match programs.len().saturating_sub(NAMED) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let named = named.join(", ");
-        let why = format!("what it lets accounts do as root by {named}{more} is not judged");
+        let named = first_of(programs, NAMED);
+        let why = format!("what it lets accounts do as root by {named} is not judged");
         look.machine.unknown(file, why);
     }
 }

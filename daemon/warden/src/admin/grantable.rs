@@ -125,7 +125,10 @@ pub fn check_grantable(
                 .next("remit policy explain shows what they may do")
         }
         NotGivable::NotApprover(others) => {
-            let text = format!("only others can approve this: {}", listed(&others));
+            let text = format!(
+                "only others can approve this: {}",
+                text::first_of(others, 8)
+            );
             Refusal::new(Code::DeniedRule, text)
                 .object(what.as_str())
                 .lift("add yourself to 'by' of the rule, or ask one of them")
@@ -165,15 +168,6 @@ fn givable(
         .object("floor.approval")
         .lift("write approval = false in [floor] of remit.toml, and restart remitd")
         .next("wait until it is requested, then use remit pending and remit approve"))
-}
-
-fn listed(words: &[String]) -> String {
-    const MOST: usize = 8;
-    let shown: Vec<&str> = words.iter().take(MOST).map(String::as_str).collect();
-    match words.len().checked_sub(MOST) {
-        None | Some(0) => shown.join(", "),
-        Some(more) => format!("{} and {more} more", shown.join(", ")),
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use remit_common::names::JobId;
 use remit_common::outcome::State;
+use remit_common::text::first_of;
 use remit_common::wire::Effect;
 use remit_policy::Base;
 
@@ -164,15 +165,10 @@ fn may_finish(acts: &Acts, job: &Job) -> bool {
 }
 
 fn in_words(waiting_for: &[String], seconds: u32) -> Option<String> {
-    let named = waiting_for.iter().take(NAMED).map(String::as_str);
-    let named = named.collect::<Vec<_>>().join(", ");
-    let more = match waiting_for.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
     (!waiting_for.is_empty()).then(|| {
         let minutes = seconds.div_ceil(60);
-        format!("waits up to {minutes} min for changes that run: {named}{more}")
+        let named = first_of(waiting_for, NAMED);
+        format!("waits up to {minutes} min for changes that run: {named}")
     })
 }
 

@@ -8,6 +8,7 @@ pub mod limits {
     //! Describes the limits of a job as text. Pure.
 
     use remit_common::outcome::NAMES_REACHED;
+    use remit_common::text::size;
     use remit_policy::{Network, Profile};
     use remit_spawn::Clamped;
     use remit_sys::{Controller, Limits};
@@ -85,13 +86,6 @@ pub mod limits {
     pub fn lowered(clamped: &Clamped) -> String {
         let Clamped { name, asked, set } = clamped;
         format!("{name} {set} instead of {asked} (remitd's own hard limit)")
-    }
-
-    fn size(bytes: u64) -> String {
-        match (bytes >> 20, bytes % (1 << 20)) {
-            (mebi, 0) => format!("{mebi} MiB"),
-            _ => format!("{bytes} bytes"),
-        }
     }
 
     #[cfg(test)]

@@ -22,7 +22,7 @@ use remit_wire::outcome::Stream;
 
 use crate::output::disk::Disk;
 
-pub use self::note::{Amount, Lost, LostRange, Note, size};
+pub use self::note::{Amount, Lost, LostRange, Note};
 
 const SUFFIXES: [&str; 5] = [".out", ".err", ".out.more", ".err.more", ".lost"];
 

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 
 use nix::fcntl::OFlag;
 use remit_common::names::JobId;
+use remit_common::text::size;
 use remit_wire::outcome::Stream;
 
 use super::Spool;
@@ -191,13 +192,6 @@ impl Lost {
                  missing"
             ),
         }
-    }
-}
-
-pub fn size(bytes: u64) -> String {
-    match bytes.checked_rem(1 << 20) {
-        Some(0) if bytes > 0 => format!("{} MiB", bytes >> 20),
-        _ => format!("{bytes} bytes"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use remit_common::text::first_of;
 use remit_trail::hex;
 use serde_json::{Value, json};
 
@@ -34,7 +35,7 @@ impl HostsPage<'_> {
             (false, _) => format!(
                 "the collected records are not whole: {} of {count}: {}\n",
                 wrong.len(),
-                names(&wrong)
+                first_of(&wrong, NAMES)
             ),
         };
         lines += &table::fact("read", &self.dir.display().to_string());
@@ -46,7 +47,7 @@ impl HostsPage<'_> {
             .map(|host| host.name.as_str())
             .collect();
         if !foreign.is_empty() {
-            lines += &table::fact("no records", &names(&foreign));
+            lines += &table::fact("no records", &first_of(&foreign, NAMES));
         }
         let rest = self.of_remit().filter(|host| !is_wrong(host));
         for host in self.wrong().chain(rest) {
@@ -200,13 +201,5 @@ fn sentence(fault: &Fault) -> String {
     match fault.position.as_str() {
         "" => fault.text.clone(),
         position => format!("{} ({position})", fault.text),
-    }
-}
-
-fn names(all: &[&str]) -> String {
-    let some: Vec<&str> = all.iter().take(NAMES).copied().collect();
-    match all.len().saturating_sub(NAMES) {
-        0 => some.join(", "),
-        more => format!("{} and {more} more", some.join(", ")),
     }
 }
