@@ -74,16 +74,23 @@ fn shown_password(password: &[u8]) -> &[u8] {
 /// Returns the line of an account as a copy has it; an empty one for a line of no account.
 #[must_use]
 pub fn shown_line(line: &[u8]) -> Cow<'_, [u8]> {
-    let mut fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
-    let Some(password) = fields.get_mut(PASSWORD) else {
+    let Some(password) = line.split(|byte| *byte == b':').nth(PASSWORD) else {
         return Cow::Borrowed(b"");
     };
-    let shown = shown_password(password);
-    if shown == *password {
-        return Cow::Borrowed(line);
+    match shown_password(password) {
+        shown if shown == password => Cow::Borrowed(line),
+        shown => Cow::Owned(with_password(line, shown)),
     }
-    *password = shown;
-    Cow::Owned(fields.join(&b':'))
+}
+
+/// Returns the line of an account with another password.
+#[must_use]
+pub fn with_password(line: &[u8], password: &[u8]) -> Vec<u8> {
+    let mut fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
+    if let Some(own) = fields.get_mut(PASSWORD) {
+        *own = password;
+    }
+    fields.join(&b':')
 }
 
 /// Returns the table as a copy has it.

@@ -7,9 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use remit_plan::{
-    Change, Content, Entry, Plan, Source, TABLE_BYTES, TableChange, changed_table, sha256,
-};
+use remit_plan::{Change, Content, Entry, Plan, TABLE_BYTES, TableChange, changed_table, sha256};
 
 use crate::tree::{Tree, about, c_string, open_file};
 
@@ -51,7 +49,9 @@ pub fn resolved(
             let table = read_table(tree, entry)?;
             read.insert(at, sha256(&table));
             bytes = changed(entry, &table, &bytes)?;
-            set(&mut entry.change, &bytes);
+            if let Change::Replace { content, .. } = &mut entry.change {
+                *content = Content::bundled(&bytes);
+            }
         }
         made.write_all(&bytes).map_err(memory)?;
     }
@@ -79,18 +79,6 @@ fn read_table(tree: &Tree, entry: &Entry) -> Result<Vec<u8>, String> {
 fn changed(entry: &Entry, table: &[u8], text: &[u8]) -> Result<Vec<u8>, String> {
     let changes = TableChange::decode(text).map_err(|why| about(entry, why))?;
     changed_table(table, &changes).map_err(|why| about(entry, format!("{why}; plan again")))
-}
-
-fn set(change: &mut Change, bytes: &[u8]) {
-    if let Change::Replace { content, .. } = change {
-        *content = Content {
-            size: bytes.len() as u64,
-            sha256: sha256(bytes),
-            source: Source::Bundle,
-            capabilities: None,
-            mtime: None,
-        };
-    }
 }
 
 fn read_range(contents: &File, range: Range<u64>) -> io::Result<Vec<u8>> {

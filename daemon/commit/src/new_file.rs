@@ -19,7 +19,6 @@ use crate::failure::Failure;
 use crate::lists;
 use crate::tree::{Attributes, Operation, attributes};
 
-pub const CAPABILITY: &CStr = c"security.capability";
 /// In nanoseconds.
 const SECOND: i64 = 1_000_000_000;
 
@@ -69,7 +68,7 @@ pub fn write(
     set_kept_metadata(&file, meta)?;
     // A new owner takes them away.
     if let Some(own) = content.capabilities {
-        sys::set_xattr(&file, CAPABILITY, &own.encode())?;
+        sys::set_xattr(&file, sys::FILE_CAPABILITIES, &own.encode())?;
     }
     let old = operation.held.as_ref().map(File::metadata).transpose()?;
     let now = clock_gettime(ClockId::CLOCK_REALTIME)?.num_nanoseconds();

@@ -61,7 +61,7 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
     }
     let own = operation
         .attributes
-        .get(new_file::CAPABILITY)
+        .get(sys::FILE_CAPABILITIES)
         .map(Vec::as_slice);
     if let Some(why) = capability_conflict(&entry.change, direction, own) {
         return Err(Failure::changed(entry, why));

@@ -16,8 +16,6 @@ use crate::refusal::RefusalReason;
 /// Of the overlay itself, seen by root alone, and set by the policy of the host.
 const IGNORED: [&[u8]; 2] = [b"trusted.overlay.", b"security.selinux"];
 const OVERLAY: &[u8] = b"user.overlay.";
-/// Of a file, the plan has its value.
-const CAPABILITY: &CStr = c"security.capability";
 /// Bound to the old bytes. The kernel and `remit-commit` remove them with those.
 const BOUND_TO_BYTES: [&[u8]; 2] = [b"security.ima", b"security.evm"];
 
@@ -40,8 +38,9 @@ pub fn check(new: BorrowedFd<'_>, old: Option<OldAttributes<'_>>) -> Result<bool
         expected.retain(|name| !starts_with_any(name, &BOUND_TO_BYTES));
     }
     if Node::from_fd(new)?.kind == NodeKind::File {
-        names.remove(CAPABILITY);
-        expected.remove(CAPABILITY);
+        // The plan has its value.
+        names.remove(sys::FILE_CAPABILITIES);
+        expected.remove(sys::FILE_CAPABILITIES);
     }
     for name in names.union(&expected) {
         let is_same = match old {
@@ -66,8 +65,8 @@ pub fn check_change(change: &Change, old: BorrowedFd<'_>) -> Result<(), RefusalR
 
 /// Reads the capabilities of a file. In the namespace of a copy the kernel shows those of its root as version 2.
 pub fn capabilities(file: BorrowedFd<'_>) -> Result<Option<FileCapabilities>, RefusalReason> {
-    let refused = || RefusalReason::Attribute(CAPABILITY.to_bytes().to_vec());
-    match sys::xattr(file, CAPABILITY) {
+    let refused = || RefusalReason::Attribute(sys::FILE_CAPABILITIES.to_bytes().to_vec());
+    match sys::xattr(file, sys::FILE_CAPABILITIES) {
         Ok(value) => FileCapabilities::decode(&value)
             .ok_or_else(refused)
             .map(Some),

@@ -75,6 +75,20 @@ impl FileCapabilities {
     }
 }
 
+/// Reads the permitted set of the attribute, also of the versions that no plan has. What is cut off is 0.
+#[must_use]
+pub fn permitted_capabilities(value: &[u8]) -> u64 {
+    let word = |at: usize| -> u64 {
+        let bytes = value.get(at..at.saturating_add(4));
+        let bytes = bytes.and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+        u32::from_le_bytes(bytes.unwrap_or_default()).into()
+    };
+    match value.get(3) {
+        Some(1) => word(4),
+        _ => word(4) | word(12) << 32,
+    }
+}
+
 fn halves(bytes: [u8; 8]) -> [[u8; 4]; 2] {
     let [a, b, c, d, e, f, g, h] = bytes;
     [[a, b, c, d], [e, f, g, h]]

@@ -48,7 +48,7 @@ pub use remit_common::hex::hex;
 
 pub use accounts::{account_id, is_of_accounts, is_table, without_blanks};
 pub use bundle::Bundle;
-pub use capabilities::{FileCapabilities, OldCapabilities};
+pub use capabilities::{FileCapabilities, OldCapabilities, permitted_capabilities};
 pub use codec::PlanError;
 pub use conflict::Conflict;
 pub use deciding::deciding_paths;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use remit_common::accounts::{NO_PASSWORD, PASSWORD, shown_line};
+use remit_common::accounts::{NO_PASSWORD, PASSWORD, shown_line, with_password};
 use remit_common::escape;
 
 use crate::PlanPath;
@@ -197,14 +197,6 @@ fn split(table: &[u8]) -> Result<impl Iterator<Item = &[u8]>, LineError> {
     let lines = table.split(|byte| *byte == b'\n');
     let is_short = table.len() <= TABLE_BYTES && lines.clone().take(LINES + 1).count() <= LINES;
     is_short.then_some(lines).ok_or(LineError::Long)
-}
-
-fn with_password(line: &[u8], password: &[u8]) -> Vec<u8> {
-    let mut fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
-    if let Some(own) = fields.get_mut(PASSWORD) {
-        *own = password;
-    }
-    fields.join(&b':')
 }
 
 /// Returns the table with these changes: the other lines as they are, and in their order.

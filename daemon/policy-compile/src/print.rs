@@ -187,7 +187,8 @@ pub(crate) fn command_lines(command: &Command) -> Vec<String> {
     table.text("name", &command.name);
     table.text("summary", &command.summary);
     let part = |part: &Part| {
-        let mut words = template::words(part)
+        let mut words = part
+            .words()
             .iter()
             .map(|word| template::print(word, &command.params));
         match part {

@@ -93,7 +93,7 @@ fn changes(before: &Path, after: &Path) -> Option<Vec<FileChange>> {
                 uid: metadata.uid(),
                 gid: metadata.gid(),
                 mode: metadata.mode() & 0o7777,
-                capabilities: remit_prove::machine::entry::parse_capabilities(&bits),
+                capabilities: remit_plan::permitted_capabilities(&bits),
                 content,
             }),
         ));

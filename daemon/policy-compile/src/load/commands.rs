@@ -18,7 +18,7 @@ use crate::load::loading::Types;
 use crate::load::parameters::{choice, params};
 use crate::load::reader::{Fields, Report, WithSpan};
 use crate::load::tables;
-use crate::load::template::{self, Parsed, argv, words};
+use crate::load::template::{self, Parsed, argv};
 use crate::load::text::{is_name, summary, variables};
 use crate::print::definition;
 
@@ -259,7 +259,7 @@ fn check_every_argument_is_used(
     stdin: &Stdin,
     report: &mut Report<'_>,
 ) {
-    let words = argv.iter().flat_map(|part| words(&part.value));
+    let words = argv.iter().flat_map(|part| part.value.words());
     let mut used: Vec<usize> = words.filter_map(param_position).collect();
     if let Stdin::Secret(at) = stdin {
         used.push(*at);

@@ -293,13 +293,6 @@ pub(crate) fn print(word: &Word, params: &[Param]) -> String {
     }
 }
 
-pub(crate) fn words(part: &Part) -> &[Word] {
-    match part {
-        Part::Word(word) => std::slice::from_ref(word),
-        Part::Group(words) => words,
-    }
-}
-
 /// The limit of an argv applies to the template, too: [`caps::ARGV_COUNT`].
 const _: () = assert!(ELEMENTS <= caps::ARGV_COUNT && ELEMENT < caps::ARGV_ELEMENT);
 

@@ -46,6 +46,16 @@ pub enum Part {
     Group(Vec<Word>),
 }
 
+impl Part {
+    #[must_use]
+    pub fn words(&self) -> &[Word] {
+        match self {
+            Self::Word(word) => std::slice::from_ref(word),
+            Self::Group(words) => words,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Word {
     Literal(String),

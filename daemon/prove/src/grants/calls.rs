@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use remit_policy::{Command, Param, ParamKind, Part, Word};
 
-use super::command::{listed, words};
+use super::command::listed;
 
 /// Calls of one command that are looked at.
 const CALLS: usize = 512;
@@ -38,7 +38,7 @@ impl CallWords {
         let mut unlisted = Vec::new();
         for (at, choices) in choices.iter().enumerate() {
             let uses = |word: &Word| matches!(word, Word::Value(own) | Word::Attached(_, own) if *own == at);
-            if !command.argv.iter().flat_map(words).any(uses) {
+            if !command.argv.iter().flat_map(Part::words).any(uses) {
                 continue;
             }
             if all.len().saturating_mul(choices.len()) <= CALLS {

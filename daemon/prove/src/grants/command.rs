@@ -52,16 +52,9 @@ fn has_value(option: &str) -> bool {
     )
 }
 
-pub fn words(part: &Part) -> &[Word] {
-    match part {
-        Part::Word(word) => std::slice::from_ref(word),
-        Part::Group(words) => words,
-    }
-}
-
 /// Returns the words that the definition has at this position of argv.
 fn texts(command: &Command, at: usize) -> impl Iterator<Item = &str> {
-    let words = command.argv.get(at).map_or(&[][..], words);
+    let words = command.argv.get(at).map_or(&[][..], Part::words);
     words.iter().filter_map(|word| match word {
         Word::Literal(text) | Word::Attached(text, _) => Some(text.as_str()),
         Word::Value(at) => match &command.params.get(*at)?.kind {
@@ -102,7 +95,7 @@ pub fn leads_on(command: &Command) -> bool {
 pub fn unit_params(command: &Command) -> impl Iterator<Item = (&Param, bool)> {
     let behind = verb_at(command).map_or(usize::MAX, |at| at.saturating_add(1));
     let is_behind = move |param: usize| {
-        let mut all = command.argv.iter().skip(behind).flat_map(words);
+        let mut all = command.argv.iter().skip(behind).flat_map(Part::words);
         all.any(|word| *word == Word::Value(param))
     };
     let params = command.params.iter().enumerate();
@@ -160,7 +153,7 @@ pub fn written(command: &Command) -> Option<Vec<String>> {
         let param = param_position(word).and_then(|at| command.params.get(at));
         param.is_some_and(is_free)
     };
-    let is_chosen_path = command.argv.iter().flat_map(words).any(is_chosen)
+    let is_chosen_path = command.argv.iter().flat_map(Part::words).any(is_chosen)
         && (is_of_files || writes_file(command, name));
     if !has_input && !is_chosen_path {
         return None;

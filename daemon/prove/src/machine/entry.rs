@@ -108,20 +108,6 @@ impl Entry {
     }
 }
 
-/// Reads the permitted set of `security.capability` (linux/capability.h). 0 if it is malformed: the kernel refuses that.
-pub fn parse_capabilities(bytes: &[u8]) -> u64 {
-    let word = |at: usize| -> u64 {
-        let bytes = bytes.get(at..at.saturating_add(4));
-        let bytes = bytes.and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
-        u32::from_le_bytes(bytes.unwrap_or_default()).into()
-    };
-    match bytes.get(3) {
-        Some(1) => word(4),
-        Some(2 | 3) => word(4) | word(12) << 32,
-        _ => 0,
-    }
-}
-
 /// Reads `system.posix_acl_access` as the kernel writes it: a version, then tag, bits and id of each entry. `None` if
 /// it is malformed.
 pub fn parse_acl(bytes: &[u8], gid: u32) -> Option<Vec<Acl>> {
@@ -201,7 +187,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_a_list_or_none(bytes: Vec<u8>) {
-            let _ = (parse_acl(&bytes, 0), parse_capabilities(&bytes));
+            let _ = parse_acl(&bytes, 0);
         }
     }
 }

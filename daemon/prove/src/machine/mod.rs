@@ -20,11 +20,12 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat};
 use remit_common::prove::FileChange;
+use remit_plan::permitted_capabilities;
 use remit_sys::sys;
 
 use crate::path::FilePath;
 use changes::{Changed, Changes};
-use entry::{Entry, Kind, parse_acl, parse_capabilities};
+use entry::{Entry, Kind, parse_acl};
 use ledger::Ledger;
 use mounts::{Closed, closed};
 
@@ -342,8 +343,8 @@ impl Machine {
             entry.acl = parse_acl(&list, entry.gid).ok_or(Errno::EBADMSG)?;
         }
         if entry.is_executable() {
-            let found = attribute(&fd, c"security.capability")?;
-            entry.capabilities = found.map_or(0, |found| parse_capabilities(&found));
+            let found = attribute(&fd, sys::FILE_CAPABILITIES)?;
+            entry.capabilities = found.map_or(0, |found| permitted_capabilities(&found));
         }
         Ok(())
     }

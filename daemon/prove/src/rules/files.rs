@@ -111,7 +111,7 @@ pub fn as_root(facts: &Facts, path: &FilePath) -> Atom {
     Atom::AsRoot(end.unwrap_or_else(|| path.clone()))
 }
 
-fn atom(holder: Holder) -> Atom {
+pub(super) fn atom(holder: Holder) -> Atom {
     match holder {
         Holder::Anyone => Atom::Anyone,
         Holder::User(uid) => Atom::Account(uid),

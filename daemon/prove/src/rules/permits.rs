@@ -1,5 +1,6 @@
 //! What polkit permits, and what programs with set-id bits give.
 
+use super::files::atom;
 use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
 use crate::facts::{Facts, Permit};
@@ -27,23 +28,17 @@ pub fn rules(facts: &Facts, clauses: &mut Clauses) {
             continue;
         }
         for holder in entry.holders(SEARCH) {
-            let of = match holder {
-                Holder::Anyone => Atom::Anyone,
-                Holder::User(uid) => Atom::Account(uid),
-                Holder::Group(gid) => Atom::Member(gid),
-            };
+            if one.gives == Holder::Anyone {
+                continue;
+            }
             let enter = one.program.parent().map(Atom::Enter);
             let detail = format!(
                 "{} is {}",
                 one.program,
                 super::files::describe(facts, entry)
             );
-            let head = match one.gives {
-                Holder::User(uid) => Atom::Account(uid),
-                Holder::Group(gid) => Atom::Member(gid),
-                Holder::Anyone => continue,
-            };
-            let clause = Clause::new(head, enter.into_iter().chain([of]), RuleId::SetId);
+            let body = enter.into_iter().chain([atom(holder)]);
+            let clause = Clause::new(atom(one.gives), body, RuleId::SetId);
             let clause = clause.detail(detail);
             let close = match one.gives {
                 Holder::Group(_) => "chmod g-s",

@@ -20,6 +20,9 @@ mod files {
     /// Access lists that a new file or directory has from the directory that it is made in. acl(5).
     pub const ACCESS_LISTS: [&CStr; 2] = [c"system.posix_acl_access", c"system.posix_acl_default"];
 
+    /// The attribute of a file's capabilities. capabilities(7).
+    pub const FILE_CAPABILITIES: &CStr = c"security.capability";
+
     /// Sets the owner if it differs, because that clears set-id bits and capabilities, and then the mode.
     pub fn own(fd: BorrowedFd<'_>, (uid, gid): (u32, u32), mode: u32) -> io::Result<()> {
         let now = fstat(fd)?;

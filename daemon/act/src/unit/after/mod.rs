@@ -114,11 +114,15 @@ impl Changed {
             .filter(|path| !path.is_empty());
         let read: BTreeSet<PathBuf> = read
             .flat_map(|path| self.ways(Path::new(path)))
-            .chain(names.iter().flat_map(|name| self.files(name, search)))
+            .chain(
+                names
+                    .iter()
+                    .flat_map(|name| self.beneath(&names_of_files(name), search)),
+            )
             .collect();
         let inside: BTreeSet<PathBuf> = names
             .iter()
-            .flat_map(|name| self.directories(name, search))
+            .flat_map(|name| self.beneath(&names_of_directories(name), search))
             .collect();
         self.filtered(|path| {
             read.contains(path) || path.ancestors().any(|above| inside.contains(above))
@@ -196,21 +200,10 @@ impl Changed {
         all.filter(|path| is_one(path)).collect()
     }
 
-    /// Returns each way to a file that can define a unit, now and after the change.
-    fn files(&self, name: &str, search: &[String]) -> Vec<PathBuf> {
-        let files = names_of_files(name);
-        let all = files.iter().flat_map(|file| {
-            let all = search.iter().map(move |dir| Path::new(dir).join(file));
-            all.flat_map(|path| self.ways(&path))
-        });
-        all.collect()
-    }
-
-    /// Returns each way to a directory that adds to a unit, now and after the change.
-    fn directories(&self, name: &str, search: &[String]) -> Vec<PathBuf> {
-        let own = names_of_directories(name);
-        let all = own.iter().flat_map(|own| {
-            let all = search.iter().map(move |dir| Path::new(dir).join(own));
+    /// Returns each way to these names beneath the search path, now and after the change.
+    fn beneath(&self, names: &[String], search: &[String]) -> Vec<PathBuf> {
+        let all = names.iter().flat_map(|name| {
+            let all = search.iter().map(move |dir| Path::new(dir).join(name));
             all.flat_map(|path| self.ways(&path))
         });
         all.collect()

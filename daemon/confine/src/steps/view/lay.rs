@@ -29,7 +29,6 @@ use crate::steps::report::Fault;
 use crate::sys::{self, ForkCall};
 use remit_core::mount_table::is_in;
 
-const CAPABILITY: &CStr = c"security.capability";
 /// The home of a job, which is made after the plan.
 const HOME: &[u8] = b"tmp/home";
 /// In nanoseconds.
@@ -238,7 +237,7 @@ impl Laying {
                 own(file.as_fd(), *owner)?;
                 // A new owner takes them away.
                 if let Some(value) = capabilities {
-                    sys::set_xattr(&file, CAPABILITY, value)?;
+                    sys::set_xattr(&file, sys::FILE_CAPABILITIES, value)?;
                 }
                 // As remit-commit does: nobody may take the new file for the old one.
                 let is_later = |time: &i64| {

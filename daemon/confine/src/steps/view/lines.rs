@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use remit_core::accounts::PASSWORD;
+use remit_core::accounts::{PASSWORD, with_password};
 
 /// Returns the table with these changes; `None` if it does not have the lines that the plan has found. The warden has checked their
 /// form: see [`remit_spawn::LaidAs::Lines`].
@@ -53,14 +53,6 @@ fn split(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn name(line: &[u8]) -> &[u8] {
     line.split(|byte| *byte == b':').next().unwrap_or_default()
-}
-
-fn with_password(line: &[u8], password: &[u8]) -> Vec<u8> {
-    let mut fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
-    if let Some(own) = fields.get_mut(PASSWORD) {
-        *own = password;
-    }
-    fields.join(&b':')
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use remit_programs::{Class, Interpreter, Wrapper, known};
 
 pub(crate) use crate::load::lint::tool::gaps;
 use crate::load::reader::WithSpan;
-use crate::load::template::words;
 use remit_policy::model::command::{Param, ParamKind, Part, Stdin, Word};
 use remit_policy::{Severity, quoted};
 
@@ -44,7 +43,8 @@ pub(crate) fn lint(
     let seen: Vec<LintWord<'_>> = argv
         .iter()
         .flat_map(|part| {
-            words(&part.value)
+            part.value
+                .words()
                 .iter()
                 .map(move |word| lint_word(word, &part.span))
         })

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use remit_common::caps;
 
 use crate::model::approval::Approval;
-use crate::model::command::{Command, ParamKind, Part, Word};
+use crate::model::command::{Command, ParamKind, Word};
 use crate::model::glob::Glob;
 use crate::model::profile::{Network, Profile, User};
 use crate::model::rule::{DenyRule, GrantRule, Grantees, RuleId};
@@ -149,10 +149,7 @@ pub(crate) fn command(command: &Command) -> Checked {
     environment(&command.env)?;
     few("elements", command.argv.len(), ELEMENTS)?;
     for part in &command.argv {
-        let words = match part {
-            Part::Word(word) => std::slice::from_ref(word),
-            Part::Group(words) => words,
-        };
+        let words = part.words();
         few("elements of a group", words.len(), ELEMENTS)?;
         let texts = words.iter().filter_map(|word| match word {
             Word::Literal(text) | Word::Attached(text, _) => Some(text),

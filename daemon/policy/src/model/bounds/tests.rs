@@ -4,7 +4,7 @@ use std::sync::Arc;
 use remit_common::wire::Effect;
 
 use super::*;
-use crate::model::command::{Param, Stdin};
+use crate::model::command::{Param, Part, Stdin};
 use crate::model::profile::{Destination, Listed, ProfileLimits};
 use crate::model::rule::Principal;
 

@@ -1,6 +1,6 @@
 //! Describes a change of files to `remit-prove`: with the new bytes, as far as they are at hand.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
@@ -13,7 +13,7 @@ use nix::sys::stat::{SFlag, fstat};
 use remit_common::prove::{Content, FileAfter, FileChange};
 use remit_plan::{
     Bundle, Change, Entry, FileCapabilities, Kind, New, Source, TABLE_BYTES, TableChange, View,
-    changed_table,
+    changed_table, permitted_capabilities,
 };
 use remit_sys::sys;
 
@@ -22,7 +22,6 @@ use crate::request::file_change::Undo;
 /// Bytes of one file that the program gets, and of all. Others are unknown to it.
 const FILE: usize = 1 << 20;
 const FILES: usize = 16 << 20;
-const CAPABILITIES: &CStr = c"security.capability";
 
 #[derive(Clone, Copy, Debug)]
 pub enum ChangeOfFiles<'a> {
@@ -128,8 +127,8 @@ impl FileBytes<'_> {
             || {
                 let value = self
                     .open(entry)
-                    .and_then(|file| sys::xattr(&file, CAPABILITIES).ok());
-                value.map_or(0, |value| permitted(&value))
+                    .and_then(|file| sys::xattr(&file, sys::FILE_CAPABILITIES).ok());
+                value.map_or(0, |value| permitted_capabilities(&value))
             },
             own,
         )
@@ -158,19 +157,6 @@ impl FileBytes<'_> {
         let mut some = self.open(entry)?.take(most as u64 + 1);
         some.read_to_end(&mut bytes).ok()?;
         (bytes.len() <= most).then_some(bytes)
-    }
-}
-
-/// Reads what the attribute gives, also in the versions that no plan has: capabilities(7).
-fn permitted(value: &[u8]) -> u64 {
-    let word = |at: usize| -> u64 {
-        let bytes = value.get(at..at.saturating_add(4));
-        let bytes = bytes.and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
-        u32::from_le_bytes(bytes.unwrap_or_default()).into()
-    };
-    match value.get(3) {
-        Some(1) => word(4),
-        _ => word(4) | word(12) << 32,
     }
 }
 

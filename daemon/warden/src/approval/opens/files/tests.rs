@@ -197,7 +197,12 @@ fn capabilities_that_a_plan_leaves_out_are_read_from_the_file() {
         inheritable: 1 << 13,
         is_effective: true,
     };
-    sys::set_xattr(File::open(&path).unwrap(), CAPABILITIES, &own.encode()).unwrap();
+    sys::set_xattr(
+        File::open(&path).unwrap(),
+        sys::FILE_CAPABILITIES,
+        &own.encode(),
+    )
+    .unwrap();
     let bits = |capabilities| {
         let base = base(Kind::File, capabilities);
         let change = Change::SetMetadata { base, meta: META };
@@ -215,6 +220,6 @@ fn capabilities_that_a_plan_leaves_out_are_read_from_the_file() {
         &[9; 4],
     ]
     .concat();
-    assert_eq!(permitted(&of_another_root), 1 << 7 | 1 << 32);
-    assert_eq!(permitted(&[]), 0);
+    assert_eq!(permitted_capabilities(&of_another_root), 1 << 7 | 1 << 32);
+    assert_eq!(permitted_capabilities(&[]), 0);
 }
