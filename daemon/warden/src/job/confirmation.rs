@@ -65,10 +65,8 @@ pub struct Unconfirmed {
     /// The uid that the requester logged in with, if it was proven.
     pub login: Option<u32>,
     /// Who could approve it. `None`: it needed no approval, and any administrator confirms it.
-    #[serde(with = "store::saved_approval")]
     pub approval: Option<Approval>,
-    /// What its rule asked of each approver's signature. It is saved beside, in [`store`].
-    #[serde(skip)]
+    /// What its rule asked of each approver's signature.
     pub signed: Option<Signed>,
     pub window_s: u32,
     /// Commands that have followed the commit, each since before it started. They follow its undo.

@@ -11,7 +11,6 @@ use remit_common::admin::{UNCONFIRMED, UnconfirmedView};
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, State};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::signed::Signed;
 use remit_plan::Extent;
 use remit_policy::{Approval, CommitUse};
 use serde::{Deserialize, Serialize};
@@ -23,33 +22,9 @@ use crate::job::commits::{LOCK_IS_BUSY, was_stopped};
 use crate::request::{BoundCall, Call, Plan, file_change};
 use crate::state_dir::framed_file::Snapshot;
 
-const MAGIC: &[u8; 16] = b"remit confirm 1\n";
+const MAGIC: &[u8; 16] = b"remit confirm 2\n";
 /// Bytes. Approvers of one take less than 64 KiB.
 const FILE: u64 = 8 << 20;
-
-/// Who could approve a commit, as it is saved. However many have to approve it, one person confirms it: the bytes are
-/// those of releases that knew no number.
-pub(super) mod saved_approval {
-    use remit_policy::model::rule::Grantees;
-    use remit_policy::{Approval, Count};
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub fn serialize<S: Serializer>(approval: &Option<Approval>, to: S) -> Result<S::Ok, S::Error> {
-        let saved = approval.as_ref().map(|one| (one.lists(), one.expires_s()));
-        saved.serialize(to)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Approval>, D::Error> {
-        let saved: Option<(Vec<Grantees>, u32)> = Option::deserialize(from)?;
-        Ok(saved.and_then(|(lists, expires_s)| {
-            let lists = lists.into_iter();
-            let all: Vec<Approval> = lists
-                .map(|list| Approval::new(list, Count::One, expires_s))
-                .collect();
-            Approval::all(all.iter())
-        }))
-    }
-}
 
 /// All of them, as they are saved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,25 +37,6 @@ pub struct SavedConfirmations {
 }
 
 impl SavedConfirmations {
-    /// What approvals were signed with follows the bytes of a release that knew no signatures, which ignores it.
-    pub fn encode(&self) -> postcard::Result<Vec<u8>> {
-        let signed: Vec<Option<Signed>> = self.all.iter().map(|one| one.signed).collect();
-        let body = postcard::to_extend(self, Vec::new())?;
-        postcard::to_extend(&signed, body)
-    }
-
-    pub fn decode(body: &[u8]) -> postcard::Result<Self> {
-        let (mut saved, rest): (Self, &[u8]) = postcard::take_from_bytes(body)?;
-        let signed: Vec<Option<Signed>> = match rest {
-            [] => Vec::new(),
-            rest => postcard::from_bytes(rest)?,
-        };
-        for (one, signed) in saved.all.iter_mut().zip(signed) {
-            one.signed = signed;
-        }
-        Ok(saved)
-    }
-
     /// Continues them in another daemon. A clock that was set back adds no time.
     pub fn restarted(self, boot_id: &str, now: Clocks) -> Vec<Unconfirmed> {
         let saved = Clocks {
@@ -149,7 +105,7 @@ impl Confirmations {
         let mut all = match file.read().map_err(damaged)? {
             None => Vec::new(),
             Some(body) => {
-                let saved = SavedConfirmations::decode(&body);
+                let saved = postcard::from_bytes::<SavedConfirmations>(&body);
                 let saved = saved.map_err(|error| damaged(error.to_string()))?;
                 saved.restarted(&boot_id, clocks())
             }
@@ -192,7 +148,7 @@ impl Confirmations {
             unix_ms: now.unix_ms,
             all: self.all.clone(),
         };
-        saved.encode().map_err(io::Error::other)
+        postcard::to_extend(&saved, Vec::new()).map_err(io::Error::other)
     }
 
     /// Saves what can only make an undo come later or not at all if it is lost.

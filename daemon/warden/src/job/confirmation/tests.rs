@@ -319,7 +319,7 @@ fn damaged_file_names_a_way_out_without_the_daemon() {
     let state = mkdtemp(&std::env::temp_dir().join("remit-damaged-XXXXXX")).unwrap();
     std::fs::create_dir(state.join("warden")).unwrap();
     let path = state.join("warden/unconfirmed");
-    std::fs::write(&path, b"remit confirm 1\nx").unwrap();
+    std::fs::write(&path, b"remit confirm 1\n").unwrap();
     let why = Confirmations::open(&state).unwrap_err();
     assert!(why.contains("move this file away"), "{why}");
     // Every other verb asks the daemon, which does not start.
@@ -336,56 +336,27 @@ fn damaged_file_names_a_way_out_without_the_daemon() {
 
 /// A new daemon reads what an earlier one has saved: a commit that locked people out is still undone after an upgrade.
 #[test]
-fn saved_approval_has_the_bytes_of_a_release_without_count() {
+fn saved_confirmation_keeps_approvers_and_signature() {
     let mut by = remit_policy::model::rule::Grantees::default();
     let user = remit_policy::model::rule::Principal::User(1005);
     by.ids.insert(user, "ann".to_owned());
     by.words = vec!["ann".to_owned()];
-    let asked = |count| Approval::new(by.clone(), count, 600);
-    let one = Unconfirmed {
-        approval: Some(asked(remit_policy::Count::Two).by_one()),
-        extent: Extent::default(),
-        ..waiting(1000)
-    };
-    let approval = Some((vec![by.clone()], 600_u32));
-    let saved = (
-        (&one.commit, one.job, &one.user, one.uid, one.login),
-        (approval, one.window_s, &one.then, one.ended),
-        (one.is_extended, &one.stage, one.undo),
-    );
-    let saved = postcard::to_extend(&saved, Vec::new()).unwrap();
-    assert_eq!(postcard::from_bytes(&saved), Ok(one.clone()));
-    assert_eq!(postcard::to_extend(&one, Vec::new()), Ok(saved));
-    assert_eq!(one.approval, Some(asked(remit_policy::Count::One)));
-}
-
-/// In both directions: an older daemon reads what this one has saved, and this one what that has.
-#[test]
-fn saved_signature_follows_the_bytes_of_a_release_without_signatures() {
-    let plain = || Unconfirmed {
-        extent: Extent::default(),
-        ..waiting(1000)
-    };
-    let signed = Unconfirmed {
+    let asked = Approval::new(by, remit_policy::Count::Two, 600);
+    let state = mkdtemp(&std::env::temp_dir().join("remit-saved-XXXXXX")).unwrap();
+    std::fs::create_dir(state.join("warden")).unwrap();
+    let mut confirmations = Confirmations::open(&state).unwrap();
+    confirmations.all = vec![Unconfirmed {
+        approval: Some(asked.by_one()),
         signed: Some(Signed::Touch),
-        ..plain()
-    };
-    let saved = SavedConfirmations {
-        boot_id: "one".to_owned(),
-        boot: at(100).boot,
-        unix_ms: at(100).unix_ms,
-        all: vec![signed, plain()],
-    };
-    let bytes = saved.encode().unwrap();
-    assert_eq!(SavedConfirmations::decode(&bytes), Ok(saved.clone()));
-    let older = SavedConfirmations {
-        all: vec![plain(), plain()],
-        ..saved
-    };
-    let of_older = postcard::to_extend(&older, Vec::new()).unwrap();
-    assert_eq!(SavedConfirmations::decode(&of_older), Ok(older.clone()));
-    assert_eq!(postcard::from_bytes(&bytes), Ok(older));
-    assert!(SavedConfirmations::decode(&bytes[..bytes.len() - 1]).is_err());
+        ..waiting(1000)
+    }];
+    confirmations.save().unwrap();
+    let [one] = Confirmations::open(&state).unwrap().all.try_into().unwrap();
+    assert_eq!(
+        (one.approval, one.signed),
+        (Some(asked.by_one()), Some(Signed::Touch))
+    );
+    std::fs::remove_dir_all(state).unwrap();
 }
 
 #[test]
@@ -557,7 +528,7 @@ fn window_begins_only_after_the_commands_that_follow() {
     assert_eq!(one.due_at(), Some(Duration::from_secs(220)));
 }
 
-/// An earlier release reads it after a downgrade, and gives it a window.
+/// A restart ends what runs, and gives it a window.
 #[test]
 fn commit_with_running_commands_is_saved_as_running() {
     let saved = |is_followed| {
