@@ -119,7 +119,7 @@ impl Tree {
     }
 }
 
-/// Returns true if this is the directory that the commit had at the path; always for a commit of an earlier release.
+/// Returns true if this is the directory that the commit had at the path; always for a commit that begins.
 pub fn is_known(
     known: Option<&PlanDirectories>,
     path: &[u8],

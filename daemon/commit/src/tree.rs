@@ -50,7 +50,7 @@ pub struct Operation<'a> {
     pub is_whole: bool,
 }
 
-/// Inode numbers and hashes of a journal, by entry, and its directories, if it has them.
+/// Inode numbers and hashes of a journal, by entry, and its directories. A commit that begins has none.
 type Rows<'a> = (
     &'a [u64],
     &'a [Option<[u8; 32]>],
@@ -149,7 +149,7 @@ impl Tree {
         let rows = (
             read.inodes.as_slice(),
             read.hashes.as_slice(),
-            read.directories.as_ref(),
+            Some(&read.directories),
         );
         self.opened(&read.plan, rows, id, Some(kept))
     }

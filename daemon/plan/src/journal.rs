@@ -3,7 +3,7 @@
 //!
 //! | bytes | content |
 //! |---|---|
-//! | 16 | `remit commit 02 LF`; `01` of earlier releases, which has no directories |
+//! | 16 | `remit commit 02 LF` |
 //! | 8 | phase (one letter), zeros |
 //! | 8 | length of the plan, little-endian |
 //! | | the plan |
@@ -18,8 +18,6 @@ use crate::plan::{Entry, Plan};
 use crate::{ENTRIES, PLAN_BYTES};
 
 const MAGIC: &[u8; 16] = b"remit commit 02\n";
-/// Of releases that noted no directories.
-const OLD_MAGIC: &[u8; 16] = b"remit commit 01\n";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -69,8 +67,8 @@ pub struct Journal {
     pub inodes: Vec<u64>,
     /// Of files whose plan has none, by entry: see [`crate::Change::has_journaled_hash`].
     pub hashes: Vec<Option<[u8; 32]>>,
-    /// In which the commit acted, without those that are not made yet. `None` in a journal of an earlier release.
-    pub directories: Option<PlanDirectories>,
+    /// In which the commit acted, without those that are not made yet.
+    pub directories: PlanDirectories,
     /// By entry, as far as there are: what the undo has found.
     pub marks: Vec<UndoMark>,
 }
@@ -146,14 +144,8 @@ impl Journal {
         let count = entries.iter().filter(has_hash).count();
         let rows = hashes.split_at_checked(32 * count);
         let (hashes, rest) = rows.ok_or(damaged.clone())?;
-        let (directories, marks) = match bytes.starts_with(OLD_MAGIC) {
-            true => (None, rest),
-            false => {
-                let rows = directories::decode(&plan, rest);
-                let (known, marks) = rows.ok_or(damaged.clone())?;
-                (Some(known), marks)
-            }
-        };
+        let rows = directories::decode(&plan, rest);
+        let (directories, marks) = rows.ok_or(damaged.clone())?;
         if marks.len() > entries.len() {
             return Err(damaged);
         }
@@ -182,20 +174,13 @@ impl Journal {
     #[must_use]
     pub fn marks_at(&self) -> u64 {
         let rows = Self::encode_rows(&self.plan, &[], &[], &PlanDirectories::new());
-        let absent = match self.directories {
-            Some(_) => 0,
-            None => PlanDirectory::BYTES * parents(&self.plan).len(),
-        };
-        (Self::HEAD + self.plan.encode().len() + rows.len() - absent) as u64
+        (Self::HEAD + self.plan.encode().len() + rows.len()) as u64
     }
 
     /// Returns the phase of a journal, by its first bytes.
     pub fn phase_of(bytes: &[u8]) -> Result<Phase, PlanError> {
         let damaged = PlanError::Format("it is no journal of this version");
-        let body = bytes
-            .strip_prefix(MAGIC)
-            .or_else(|| bytes.strip_prefix(OLD_MAGIC));
-        let body = body.ok_or(damaged.clone())?;
+        let body = bytes.strip_prefix(MAGIC).ok_or(damaged.clone())?;
         let phase = u64::from_le_bytes(*body.first_chunk().ok_or(damaged.clone())?);
         let mut phases = PHASES.into_iter();
         phases
@@ -207,8 +192,7 @@ impl Journal {
     #[must_use]
     pub fn is_staged(&self) -> bool {
         let mut both = self.plan.entries().iter().zip(&self.inodes);
-        let known = self.directories.as_ref();
-        known.is_none_or(|known| known.len() == parents(&self.plan).len())
+        self.directories.len() == parents(&self.plan).len()
             && both.all(|(entry, inode)| *inode != 0 || entry.change.makes().is_none())
     }
 }

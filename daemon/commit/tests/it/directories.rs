@@ -8,7 +8,7 @@ use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
 use remit_edit::{Action, Edit};
-use remit_plan::{Journal, Phase, PlanDirectories};
+use remit_plan::{Journal, Phase};
 
 use crate::forgotten::age;
 use crate::partly::phase;
@@ -139,48 +139,6 @@ fn directory_with_another_mode_and_owner_is_the_same() {
     chown(&private, Some(7), Some(7)).unwrap();
     undo(&id).is_done();
     assert_eq!(read("etc/app/private/key"), b"secret");
-}
-
-/// Makes the journal one of a release that noted no directories.
-fn make_old(id: &str) {
-    let bytes = fs::read(journal(id)).unwrap();
-    let read = Journal::decode(&bytes).unwrap();
-    let none = PlanDirectories::new();
-    let rows = Journal::encode_rows(&read.plan, &read.inodes, &read.hashes, &none);
-    let (mut old, rows_at) = Journal::begin(&read.plan, &PlanDirectories::new());
-    old.truncate(usize::try_from(rows_at).unwrap());
-    let directories = read.directories.unwrap().len() * remit_plan::PlanDirectory::BYTES;
-    old.extend(&rows[..rows.len() - directories]);
-    old[..16].copy_from_slice(b"remit commit 01\n");
-    old[16] = bytes[16];
-    fs::write(journal(id), old).unwrap();
-}
-
-#[test]
-fn journal_of_an_earlier_release_is_read() {
-    let _scene = Scene::new(MEMORY);
-    for undo in [undo, undo_partly] {
-        let edits = sixty();
-        let old = tree();
-        let id = done(&edits);
-        make_old(&id);
-        // Marks come after its rows.
-        fs::write(at("etc/made/other"), b"").unwrap();
-        let undone = undo(&id);
-        undone.is_done();
-        assert!(undone.text.contains("undone: 5"), "{}", undone.text);
-        fs::remove_dir_all(at("etc/made")).unwrap();
-        assert_eq!(tree(), old);
-        assert!(kept().is_empty());
-    }
-    let edits = sixty();
-    let old = tree();
-    let id = done(&edits);
-    make_old(&id);
-    set_phase(&id, Phase::Applying);
-    recover().is_done();
-    assert_eq!(tree(), old);
-    assert!(kept().is_empty());
 }
 
 /// A disk of its own at `data`.

@@ -34,12 +34,11 @@ fn enlarge(id: &str, size: u64) {
     let plan = with_size(&old.plan, Kind::File, size);
     let (mut bytes, rows_at) = Journal::begin(&plan, &PlanDirectories::new());
     bytes.truncate(usize::try_from(rows_at).unwrap());
-    let directories = old.directories.unwrap();
     bytes.extend(Journal::encode_rows(
         &plan,
         &old.inodes,
         &old.hashes,
-        &directories,
+        &old.directories,
     ));
     bytes[usize::try_from(Journal::PHASE).unwrap()] = Phase::Kept as u8;
     fs::write(&path, bytes).unwrap();
