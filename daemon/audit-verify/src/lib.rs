@@ -7,7 +7,8 @@ mod verify;
 use remit_trail::{HASH, Hash, hash, is_own, is_valid_name, unhex};
 
 pub use collected::{Arrived, Collected, CollectedReport, Past, Remembered, Seen};
-pub use remit_trail::Expected;
+/// A record that must exist, from the daemon or from a person's note.
+pub use remit_trail::Link as Expected;
 pub use verify::Verifier;
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,17 +4,10 @@ use sha2::{Digest, Sha256};
 
 use crate::Hash;
 
+/// A record by its number and its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
     /// 0 if there was never a record.
-    pub seq: u64,
-    pub hash: Hash,
-}
-
-/// A record that must exist, from the daemon or from a person's note.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expected {
-    /// 0 if there is none yet.
     pub seq: u64,
     pub hash: Hash,
 }
@@ -62,8 +55,6 @@ impl std::error::Error for BadHead {}
 
 const VERSION: &[u8; 20] = b"remit audit head 02\n";
 const BODY: usize = VERSION.len() + 16 + 40 + 40 + 8 + 8 + 8 + 1;
-/// Size of the previous version: a number and a hash.
-const OLD: usize = 40;
 
 impl Head {
     pub const SIZE: usize = BODY + 32;
@@ -84,9 +75,8 @@ impl Head {
 
     /// Returns the newest record if it is surely in the audit log.
     #[must_use]
-    pub fn expected(&self) -> Option<Expected> {
-        let Link { seq, hash } = self.newest;
-        (self.doubt == 0).then_some(Expected { seq, hash })
+    pub fn expected(&self) -> Option<Link> {
+        (self.doubt == 0).then_some(self.newest)
     }
 
     #[must_use]
@@ -115,18 +105,9 @@ impl Head {
         bytes
     }
 
-    /// Parses a file, also of the previous version. Fails with [`BadHead`].
+    /// Parses a file. Fails with [`BadHead`].
     pub fn parse(bytes: &[u8]) -> Result<Self, BadHead> {
         let mut rest = bytes;
-        if bytes.len() == OLD {
-            let newest = link(&mut rest).ok_or(BadHead::Unknown)?;
-            let reserved = newest.seq;
-            return Ok(Self {
-                newest,
-                reserved,
-                ..Self::new([0; 16])
-            });
-        }
         if take::<20>(&mut rest) != Some(*VERSION) || bytes.len() != Self::SIZE {
             return Err(BadHead::Unknown);
         }
@@ -195,14 +176,9 @@ mod tests {
                 let mut odd = bytes;
                 odd[at] ^= 4;
                 assert!(Head::parse(&odd).is_err(), "{at}");
-                assert!(Head::parse(&bytes[..at]).is_err() || at == OLD, "{at}");
+                assert!(Head::parse(&bytes[..at]).is_err(), "{at}");
             }
         }
         assert_eq!(head.expected(), None);
-        let mut old = 12_u64.to_le_bytes().to_vec();
-        old.extend([3; 32]);
-        let head = Head::parse(&old).unwrap();
-        let hash = [3; 32];
-        assert_eq!(head.expected(), Some(Expected { seq: 12, hash }));
     }
 }

@@ -6,7 +6,7 @@ mod verdict;
 
 use sha2::{Digest, Sha256};
 
-pub use head::{BadHead, Expected, Head, Link};
+pub use head::{BadHead, Head, Link};
 pub use remit_common::hex::{hex, unhex};
 pub use verdict::RecordVerdict;
 
