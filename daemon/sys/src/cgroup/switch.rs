@@ -76,7 +76,7 @@ pub(super) fn kill(path: &Path) -> io::Result<()> {
 const ENDING: Duration = Duration::from_secs(2);
 
 /// Kills and removes what earlier daemons of this name have left in `base`. Spares a live one: it holds a lock on the
-/// switch. Releases before 2.1 had a cgroup for each job in `base` itself, of mode 0700 and locked.
+/// switch. Release 0.1.0 had a cgroup for each job in `base` itself, of mode 0700 and locked.
 pub(super) fn leftovers(base: &Path, name: &str) -> Result<()> {
     let (new, old) = (of_jobs(name), format!("{name}-"));
     for path in below(base).map_err(|error| unusable(base, "read", &error))? {
@@ -142,7 +142,7 @@ pub(super) fn unusable(base: &Path, how: &str, error: &io::Error) -> Error {
     )
 }
 
-/// Returns the prefix of all daemons' job directories. Daemons before 2.1 must not take them for theirs.
+/// Returns the prefix of all daemons' job directories. Daemons of release 0.1.0 must not take them for their own.
 pub(super) fn of_jobs(name: &str) -> String {
     format!("jobs-of-{name}-")
 }

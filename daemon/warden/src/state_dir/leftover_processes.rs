@@ -130,7 +130,7 @@ pub fn in_cgroup(base: &Path, job: JobId) -> bool {
         let name = entry.file_name();
         name.as_encoded_bytes().starts_with(b"jobs-of-remit-")
     });
-    // Releases before 2.1 used the base itself.
+    // Release 0.1.0 used the base itself.
     let mut dirs = of_jobs.map(|entry| entry.path()).chain([base.to_owned()]);
     dirs.any(|dir| is_populated(&dir.join(&name)))
 }

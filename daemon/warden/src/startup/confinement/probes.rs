@@ -70,7 +70,7 @@ const fn probe(layer: Layer, what: &'static str, attempt: fn() -> io::Result<()>
     }
 }
 
-/// Milliseconds for all of them: each is one call.
+/// Milliseconds for each of them: it is one call.
 const PATIENCE: u16 = 30_000;
 
 /// Makes each attempt in a child of its own, because one that is possible may change what others can do.
