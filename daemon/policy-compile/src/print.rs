@@ -296,7 +296,7 @@ fn kind(kind: &ParamKind) -> Vec<String> {
 
 fn grant(rule: &GrantRule) -> Vec<String> {
     let mut table = Table::default();
-    if let Some(name) = rule.id.name() {
+    if let Some(name) = &rule.id.name {
         table.text("name", name);
     }
     table.raw("to", &list(&rule.to.words));
@@ -342,7 +342,7 @@ fn approval(approval: &Approval) -> String {
 
 fn deny(rule: &DenyRule) -> Vec<String> {
     let mut table = Table::default();
-    if let Some(name) = rule.id.name() {
+    if let Some(name) = &rule.id.name {
         table.text("name", name);
     }
     table.raw("to", &list(&rule.to.words));
@@ -353,7 +353,7 @@ fn deny(rule: &DenyRule) -> Vec<String> {
 
 fn accept(accepted: &AcceptedPath) -> Vec<String> {
     let mut table = Table::default();
-    if let Some(name) = accepted.id.name() {
+    if let Some(name) = &accepted.id.name {
         table.text("name", name);
     }
     table.text("agent", &accepted.agent);

@@ -11,7 +11,7 @@ use remit_common::signed::Touch;
 use remit_common::wire::Effect;
 use remit_policy::{
     Ask, Basis, CallerIds, Consent, Glob, MachineTable, NotApprover, NotGivable, PartlyComplete,
-    Pending, PreApproval, Proof, Recipient, Source, Verdict,
+    Pending, PreApproval, Principal, Proof, Source, Verdict,
 };
 use remit_policy_compile::{explain, load};
 
@@ -371,7 +371,7 @@ approval = 'none'
 
 fn reported(
     by: (u32, &[u32]),
-    to: Recipient,
+    to: Principal,
     what: &str,
     args: &[(&str, &str)],
 ) -> Result<(), NotGivable> {
@@ -398,15 +398,15 @@ fn reported(
 
 #[test]
 fn grant_within_approval_rights_is_accepted() {
-    let user = Recipient::User(1000);
+    let user = Principal::User(1000);
     for (by, to, what, args) in [
         ((7, &[][..]), user, "web.reload", &[][..]),
         ((9, &[70]), user, "web.*", &[("unit", "a")]),
         ((7, &[]), user, "*", &[("unit", "a"), ("how", "x")]),
-        ((8, &[]), Recipient::User(1001), "web.test", &[]),
+        ((8, &[]), Principal::User(1001), "web.test", &[]),
         // A rule about a group may be about them.
-        ((8, &[]), Recipient::User(1002), "web.test", &[]),
-        ((7, &[]), Recipient::Group(50), "web.reload", &[]),
+        ((8, &[]), Principal::User(1002), "web.test", &[]),
+        ((7, &[]), Principal::Group(50), "web.reload", &[]),
     ] {
         assert_eq!(reported(by, to, what, args), Ok(()), "{by:?} {to:?} {what}");
     }
@@ -473,7 +473,7 @@ fn arguments_of_a_grant_are_completed_as_those_of_each_covered_call() {
 
 #[test]
 fn grant_without_effect_is_refused() {
-    let user = Recipient::User(1000);
+    let user = Principal::User(1000);
     let others =
         |words: &[&str]| NotGivable::NotApprover(words.iter().map(|w| (*w).to_owned()).collect());
     for (by, to, what, args, why) in [
@@ -505,7 +505,7 @@ fn grant_without_effect_is_refused() {
         ((7, &[]), user, "chang*", &[], NotGivable::NoCommand),
         (
             (7, &[]),
-            Recipient::User(1002),
+            Principal::User(1002),
             "web.reload",
             &[],
             NotGivable::Unasked,
@@ -566,7 +566,7 @@ approval = { by = ['#7'] }
             .collect();
         policy.may_give(&PreApproval {
             by: CallerIds { uid: 7, gids: &[] },
-            to: Recipient::User(1000),
+            to: Principal::User(1000),
             what: &Glob::parse(what).unwrap(),
             args: &args,
             paths: &[],

@@ -283,7 +283,7 @@ fn caller_without_grant_learns_no_arguments() {
         panic!("it is not granted");
     };
     assert_eq!(denial.code, Code::DeniedRule);
-    assert_eq!(denial.rule.unwrap().line(), 1);
+    assert_eq!(denial.rule.unwrap().line, 1);
     assert!(denial.lift.unwrap().contains("a.toml:1"));
     // Nor does more in that rule help where an argument is misspelt or missing.
     for (args, object) in [(&[("uint", "x")][..], "uint"), (&[], "unit")] {

@@ -500,7 +500,7 @@ fn explanation_covers_every_rule() {
         assert_eq!(explanation.why, why);
         let outcome = explanation.considered.iter();
         let outcome: Vec<_> = outcome
-            .map(|(rule, why)| format!("{} {why}", rule.name().unwrap()))
+            .map(|(rule, why)| format!("{} {why}", rule.name.as_ref().unwrap()))
             .collect();
         assert_eq!(outcome, considered);
     };

@@ -481,7 +481,7 @@ const CALLER: CallerIds<'_> = CallerIds {
 
 /// `allow 1`: allowed by the rule in `1.toml`; `-`: refused without a rule.
 fn cell(policy: &Policy, ask: &Ask<'_>) -> String {
-    let rule_file = |id: &RuleId| id.file().trim_end_matches(".toml").to_owned();
+    let rule_file = |id: &RuleId| id.file.trim_end_matches(".toml").to_owned();
     let of = |basis: &Basis| match basis {
         Basis::Rule(id) => rule_file(id),
         other => panic!("decide says {other:?}"),

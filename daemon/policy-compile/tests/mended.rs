@@ -188,7 +188,7 @@ fn c04_all_asking_rules_must_be_met() {
     let one = explained
         .considered
         .iter()
-        .find(|(id, _)| id.name() == Some("one"));
+        .find(|(id, _)| id.name.as_deref() == Some("one"));
     assert!(one.unwrap().1.contains("which holds too"), "{one:?}");
 }
 
@@ -358,7 +358,7 @@ fn c12_ties_go_by_the_name_of_the_file() {
     let Verdict::Allow(grant) = policy.decide(caller, &run) else {
         panic!("refused");
     };
-    assert_eq!(grant.basis().rule().unwrap().name(), Some("early"));
+    assert_eq!(grant.basis().rule().unwrap().name.as_deref(), Some("early"));
 }
 
 #[test]
@@ -879,7 +879,7 @@ fn explanation_says_which_confirmations_hold() {
     let decides = |how: &str| format!("decides: allows 'plan.commit'; its 'confirm' (1min) {how}");
     let conf = "its 'confirm' (30s) holds";
     let mut ids = policy.grants.iter().map(|rule| &rule.id);
-    let free = ids.find(|id| id.name() == Some("free")).unwrap();
+    let free = ids.find(|id| id.name.as_deref() == Some("free")).unwrap();
     let (other, asked) = (among("/srv/app/other"), among("/srv/app/asks"));
     for (paths, why, rule, expect) in [
         (&["/srv/app/y"][..], "1min", "free", decides("holds")),
@@ -929,7 +929,9 @@ fn explanation_says_which_confirmations_hold() {
         let confirmed = format!("; it has to be confirmed within {why}, otherwise it is undone");
         assert!(found.why.ends_with(&confirmed), "{}", found.why);
         let mut considered = found.considered.iter();
-        let (id, found) = considered.find(|(id, _)| id.name() == Some(rule)).unwrap();
+        let (id, found) = considered
+            .find(|(id, _)| id.name.as_deref() == Some(rule))
+            .unwrap();
         assert_eq!(*found, expect, "{id} {paths:?}");
     }
 }

@@ -21,7 +21,7 @@ use remit_plan::{
 use remit_policy::model::rule::{Grantees, Principal};
 use remit_policy::{
     Approval, Ask, Basis, CallerIds, Consent, Count, Glob, Network, NotGivable, PlanWithin, Policy,
-    PreApproval, Program, Recipient, Verdict,
+    PreApproval, Program, Verdict,
 };
 use remit_policy_compile::load;
 
@@ -187,7 +187,7 @@ fn each_rule_that_could_have_the_paths_is_named() {
         at.extend((count > 4).then(|| "2 more".to_owned()));
         let lift = format!("more in 'paths' of the [[grant]] at {}", at.join(", or "));
         assert_eq!(denial.lift, Some(lift));
-        assert_eq!(denial.rule.unwrap().line(), first);
+        assert_eq!(denial.rule.unwrap().line, first);
     }
     // Each rule has a part of it.
     let (denial, _) = denied(2, &["/srv/0/a", "/srv/1/a"]);
@@ -1755,7 +1755,7 @@ fn c13_grant_is_judged_by_its_paths() {
             .collect();
         policy.may_give(&PreApproval {
             by: CallerIds { uid: 8, gids: &[] },
-            to: Recipient::User(7),
+            to: Principal::User(7),
             what: &Glob::parse("plan.commit").unwrap(),
             args: &[],
             paths: &paths,

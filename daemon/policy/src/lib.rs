@@ -45,7 +45,7 @@ pub mod model {
     pub mod scope;
 }
 
-pub use crate::decide::pre_approval::{NotGivable, PartlyComplete, PreApproval, Recipient};
+pub use crate::decide::pre_approval::{NotGivable, PartlyComplete, PreApproval};
 pub use call::env::{PATH_DIRS, environment, is_default_variable};
 pub use call::request::{check_argv, check_cwd, check_env_count, check_script, check_stdin_size};
 pub use call::subject::{Call, Subject};
@@ -70,5 +70,5 @@ pub use model::policy::{CHANGE, Policy, RUN};
 pub use model::profile::{
     Base, Destination, Eyes, Inspect, Listed, Network, Profile, ProfileLimits, User,
 };
-pub use model::rule::RuleId;
+pub use model::rule::{Principal, RuleId};
 pub use model::scope::Scope;

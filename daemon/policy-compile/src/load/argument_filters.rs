@@ -279,8 +279,7 @@ fn warn_of_instances(entry: &Entry<'_>, suited: &[&Arc<Command>], report: &mut R
         let help = format!(
             "args.{argument} = {{ type = \"unit\", instances = true }} in the definition of the command ({}:{}) \
              takes instances; of a package's file, in a copy in /etc/remit/policy.d",
-            command.id.file(),
-            command.id.line()
+            command.id.file, command.id.line
         );
         report.warning(value.span.clone(), message, Some(&help));
     }

@@ -212,7 +212,7 @@ impl Loading<'_> {
         let here = self.unasked.iter();
         let here = here.filter_map(|(position, name, span)| {
             let rule = self.grants.get(*position)?;
-            (rule.id.file() == file).then_some((rule, name, span))
+            (rule.id.file == file).then_some((rule, name, span))
         });
         for (rule, name, span) in here {
             let asks = |path: &PlanPath| {

@@ -224,7 +224,7 @@ impl Loading<'_> {
     pub(crate) fn report_unsaid(&self, allowing: &Allowing, report: &mut Report<'_>) {
         let file = report.file();
         let here = self.unsaid.iter();
-        for unsaid in here.filter(|unsaid| unsaid.rule.file() == file) {
+        for unsaid in here.filter(|unsaid| unsaid.rule.file == file) {
             let pattern = quoted(&unsaid.pattern);
             // It leaves out these commands, so a rule that allows one is another.
             let by = |command: &Arc<Command>| allowing.0.get(&command.name);

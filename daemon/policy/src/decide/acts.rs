@@ -8,7 +8,7 @@ use remit_common::call_text::{self, NameAndArgs};
 use remit_common::refusal::Code;
 
 use crate::decide::changes::CallPaths;
-use crate::decide::denial::Denial;
+use crate::decide::denial::{Denial, denied};
 use crate::decide::{Basis, CallerIds, Grant, Terms, Verdict};
 use crate::model::command::{Command, CommitUse, ParamKind, Part, Stdin, THEN, THEN_WORD, Word};
 use crate::model::diagnostic::quoted;
@@ -34,12 +34,8 @@ const WITHOUT: &str = "ask for the commit without it, and for this command by it
 
 fn denial(object: &str, what: String, next: &str) -> Denial {
     Denial {
-        code: Code::DeniedRule,
         object: Some(object.to_owned()),
-        rule: None,
-        what,
-        lift: None,
-        next: next.to_owned(),
+        ..denied(what, next)
     }
 }
 

@@ -70,31 +70,40 @@ impl From<Denial> for Refusal {
     }
 }
 
-pub(crate) fn of_id(uid: u32, why: &str) -> Denial {
+/// A denial that names neither an object nor a rule, and that no administrator lifts.
+pub(crate) fn denied(what: String, next: impl Into<String>) -> Denial {
     Denial {
         code: Code::DeniedRule,
         object: None,
         rule: None,
-        what: format!("uid {uid} can be granted nothing: {why}"),
+        what,
         lift: None,
-        next: "connect as a user of this machine".into(),
+        next: next.into(),
     }
+}
+
+pub(crate) fn of_id(uid: u32, why: &str) -> Denial {
+    denied(
+        format!("uid {uid} can be granted nothing: {why}"),
+        "connect as a user of this machine",
+    )
 }
 
 pub(crate) fn by(uid: u32, rule: &DenyRule, name: &str) -> Denial {
     Denial {
-        code: Code::DeniedRule,
         object: Some(name.to_owned()),
         rule: Some(rule.id.clone()),
-        what: format!("'{name}' is denied by rule {}", rule.id),
         lift: Some(format!(
             "change the [[deny]] at {}:{}",
             rule.id.file, rule.id.line
         )),
-        next: match uid {
-            0 => "nothing of this kind is allowed, to root either, while that rule is there".into(),
-            _ => "nothing of this kind will be allowed; ask an administrator".into(),
-        },
+        ..denied(
+            format!("'{name}' is denied by rule {}", rule.id),
+            match uid {
+                0 => "nothing of this kind is allowed, to root either, while that rule is there",
+                _ => "nothing of this kind will be allowed; ask an administrator",
+            },
+        )
     }
 }
 
@@ -106,12 +115,11 @@ pub(crate) fn no_command(name: &str) -> Denial {
 /// For a path that no plan may have, in the words with which the plan itself is refused.
 pub(crate) fn no_plan(path: &PlanPath, why: &str) -> Denial {
     Denial {
-        code: Code::DeniedRule,
         object: Some(path.to_string()),
-        rule: None,
-        what: format!("no plan can change '{path}': {why}"),
-        lift: None,
-        next: "leave it out of the plan; root can change it without remit".into(),
+        ..denied(
+            format!("no plan can change '{path}': {why}"),
+            "leave it out of the plan; root can change it without remit",
+        )
     }
 }
 
@@ -140,113 +148,80 @@ pub(crate) fn other_tool(named: &Named<'_>) -> Denial {
 /// The same text for any request, as [`no_grant`].
 pub(crate) fn no_one_off(uid: u32) -> Denial {
     Denial {
-        code: Code::DeniedRule,
-        object: None,
-        rule: None,
-        what: format!("no rule grants uid {uid} a one-off '{CHANGE}' of any program or script"),
         lift: Some(
             "copy /usr/share/doc/remit/examples/one-off.toml to /etc/remit/policy.d, with your users and approvers; \
              then remit policy reload"
                 .into(),
         ),
-        next: match uid {
-            0 => "root can run it without remit".into(),
+        ..denied(format!("no rule grants uid {uid} a one-off '{CHANGE}' of any program or script"), match uid {
+            0 => "root can run it without remit",
             _ => "call a named command that changes the host, if access lists one that fits; otherwise tell the \
-                  person you work for what has to be run"
-                .into(),
-        },
+                  person you work for what has to be run",
+        })
     }
 }
 
 pub(crate) fn not_root(uid: u32) -> Denial {
-    Denial {
-        code: Code::DeniedRule,
-        object: None,
-        rule: None,
-        what: format!("only root may try a profile without a grant, and this is uid {uid}"),
-        lift: None,
-        next: "use run, which policy may grant; access shows what is granted".into(),
-    }
+    denied(
+        format!("only root may try a profile without a grant, and this is uid {uid}"),
+        "use run, which policy may grant; access shows what is granted",
+    )
 }
 
 pub(crate) fn unknown_profile(policy: &Policy, profile: &str) -> Denial {
     const MOST: usize = 8;
     let known = policy.profiles().map(|known| &known.name);
-    Denial {
-        code: Code::DeniedRule,
-        object: None,
-        rule: None,
-        what: format!(
+    denied(
+        format!(
             "there is no profile {} (there is: {})",
             quoted(profile),
             first_of(known, MOST)
         ),
-        lift: None,
-        next: "leave the profile out, or name one that there is".into(),
-    }
+        "leave the profile out, or name one that there is",
+    )
 }
 
 pub(crate) fn nothing_to_try(profile: &str) -> Denial {
-    Denial {
-        code: Code::DeniedRule,
-        object: None,
-        rule: None,
-        what: format!(
+    denied(
+        format!(
             "the profile {} is no sandbox, so there is nothing to try",
             quoted(profile)
         ),
-        lift: None,
-        next: "root can run the same without remit".into(),
-    }
+        "root can run the same without remit",
+    )
 }
 
 pub(crate) fn only_extracts(profile: &str) -> Denial {
-    Denial {
-        code: Code::DeniedRule,
-        object: None,
-        rule: None,
-        what: format!(
+    denied(
+        format!(
             "no program runs in the profile {} but that of a command: it reads what a job changed in its copy of the machine",
             quoted(profile)
         ),
-        lift: None,
-        next: "run plan.extract with the id of the job".into(),
-    }
+        "run plan.extract with the id of the job",
+    )
 }
 
 pub(crate) fn only_inspects(profile: &str, inspect: Inspect) -> Denial {
-    Denial {
-        code: Code::DeniedRule,
-        object: None,
-        rule: None,
-        what: format!(
+    denied(
+        format!(
             "no one-off change runs in the profile {}: {}",
             quoted(profile),
             inspect.only_for()
         ),
-        lift: None,
-        next: "call the named command that looks there, or leave the profile out".into(),
-    }
+        "call the named command that looks there, or leave the profile out",
+    )
 }
 
 pub(crate) fn never_set(name: &[u8]) -> Denial {
-    Denial {
-        code: Code::DeniedRule,
-        object: None,
-        rule: None,
-        what: format!("no job can have the variable {} set", quoted(name)),
-        lift: None,
-        next: "leave it out, or set it inside a script".into(),
-    }
+    denied(
+        format!("no job can have the variable {} set", quoted(name)),
+        "leave it out, or set it inside a script",
+    )
 }
 
 /// The same text for any request: it reveals nothing of the policy to an untrusted caller.
 pub(crate) fn no_grant(uid: u32) -> Denial {
     Denial {
-        code: Code::DeniedRule,
-        object: None,
-        rule: None,
-        what: format!("no rule grants '{RUN}' to uid {uid} or its groups"),
         lift: Some(match uid {
             0 => grant_of(uid, "read"),
             _ => format!(
@@ -254,12 +229,16 @@ pub(crate) fn no_grant(uid: u32) -> Denial {
                 grant_of(uid, "read")
             ),
         }),
-        next: match uid {
-            // Root has nobody to ask, and can try a sandbox without any rule.
-            0 => "root can run any command in this sandbox without a grant: remit try -- COMMAND"
-                .into(),
-            _ => "call access to see what is granted; ask an administrator for a grant".into(),
-        },
+        ..denied(
+            format!("no rule grants '{RUN}' to uid {uid} or its groups"),
+            match uid {
+                // Root has nobody to ask, and can try a sandbox without any rule.
+                0 => {
+                    "root can run any command in this sandbox without a grant: remit try -- COMMAND"
+                }
+                _ => "call access to see what is granted; ask an administrator for a grant",
+            },
+        )
     }
 }
 
@@ -284,19 +263,18 @@ pub(crate) fn no_profile(uid: u32, profile: &str) -> Denial {
         ),
     };
     Denial {
-        code: Code::DeniedRule,
-        object: None,
-        rule: None,
-        what: format!(
-            "no rule grants uid {uid} '{RUN}' in a profile {}{}",
-            quoted(profile),
-            match ["host", "read", "strict", COPIES].contains(&profile) {
-                true => "",
-                false => ", if there is one of this name",
-            }
-        ),
         lift,
-        next: next.into(),
+        ..denied(
+            format!(
+                "no rule grants uid {uid} '{RUN}' in a profile {}{}",
+                quoted(profile),
+                match ["host", "read", "strict", COPIES].contains(&profile) {
+                    true => "",
+                    false => ", if there is one of this name",
+                }
+            ),
+            next,
+        )
     }
 }
 
@@ -340,12 +318,12 @@ pub(crate) fn no_variable(closest: &GrantRule, env_names: &[&[u8]]) -> Denial {
         )),
     };
     Denial {
-        code: Code::DeniedRule,
-        object: None,
         rule: Some(closest.id.clone()),
-        what,
         lift,
-        next: "leave these variables out, or set them inside a script".into(),
+        ..denied(
+            what,
+            "leave these variables out, or set them inside a script",
+        )
     }
 }
 

@@ -17,17 +17,11 @@ use crate::model::policy::{CHANGE, Named, Policy, RUN};
 use crate::model::profile::Profile;
 use crate::model::rule::{GrantRule, Nature, Principal};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recipient {
-    User(u32),
-    /// Requests of any user with this gid.
-    Group(u32),
-}
-
 #[derive(Debug, Clone, Copy)]
 pub struct PreApproval<'a> {
     pub by: CallerIds<'a>,
-    pub to: Recipient,
+    /// A group: requests of any user with this gid.
+    pub to: Principal,
     pub what: &'a Glob,
     pub args: &'a [(String, String)],
     /// Where plans of changes of files may change something; empty for all other commands.
@@ -186,14 +180,10 @@ fn may_ask(rule: &GrantRule, named: Option<Named<'_>>, args: &[(String, String)]
 }
 
 /// Returns true if the rule is about every call that a grant of these paths covers, for all these recipients.
-fn is_about_all(rule: &GrantRule, to: Recipient, paths: &[PlanPath]) -> bool {
-    let principal = match to {
-        Recipient::User(uid) => Principal::User(uid),
-        Recipient::Group(gid) => Principal::Group(gid),
-    };
+fn is_about_all(rule: &GrantRule, to: Principal, paths: &[PlanPath]) -> bool {
     let is_beneath = |path: &PlanPath| rule.paths.iter().any(|own| path.is_in(own.as_bytes()));
     rule.scope.is_any()
-        && rule.to.ids.contains_key(&principal)
+        && rule.to.ids.contains_key(&to)
         && (rule.paths.is_empty() || paths.iter().all(is_beneath))
 }
 
@@ -202,10 +192,10 @@ fn is_givable(approval: &Approval) -> bool {
     approval.count() == Count::One && approval.signed().is_none()
 }
 
-fn may_be_about(rule: &GrantRule, to: Recipient) -> bool {
+fn may_be_about(rule: &GrantRule, to: Principal) -> bool {
     match to {
-        Recipient::Group(_) => !rule.to.ids.is_empty(),
-        Recipient::User(uid) => {
+        Principal::Group(_) => !rule.to.ids.is_empty(),
+        Principal::User(uid) => {
             let mut ids = rule.to.ids.keys();
             ids.any(|one| match one {
                 Principal::User(other) => *other == uid,

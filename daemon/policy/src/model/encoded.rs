@@ -132,16 +132,16 @@ impl Received {
             rule.profile = known(&all, &rule.profile)?;
             rule.check()
                 .and_then(|()| rule.check_commits(&named))
-                .map_err(|why| format!("grant {} {why}", rule.id.line()))?;
+                .map_err(|why| format!("grant {} {why}", rule.id.line))?;
         }
         for rule in &denies {
             rule.check()
-                .map_err(|why| format!("denial {} {why}", rule.id.line()))?;
+                .map_err(|why| format!("denial {} {why}", rule.id.line))?;
         }
         accepts.iter().try_for_each(|one| {
             let fault = one.fault();
             fault.map_or(Ok(()), |why| {
-                Err(format!("[[accept]] {} {why}", one.id.line()))
+                Err(format!("[[accept]] {} {why}", one.id.line))
             })
         })?;
         Ok(Parts {

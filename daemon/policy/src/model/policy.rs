@@ -11,7 +11,7 @@ use crate::model::accepted::AcceptedPath;
 use crate::model::approval::Approval;
 use crate::model::command::Command;
 use crate::model::profile::{Base, Profile};
-use crate::model::rule::{DenyRule, GrantRule, Nature, Patterns};
+use crate::model::rule::{self, DenyRule, GrantRule, Nature, Patterns};
 
 /// All rules of all files, checked and resolved. It never changes.
 #[derive(Debug)]
@@ -243,11 +243,9 @@ impl<'a> Named<'a> {
 
 impl Policy {
     pub fn named(&self, name: &str) -> Option<Named<'_>> {
-        let builtin = builtin::COMMANDS
-            .iter()
-            .find(|builtin| builtin.name == name);
         let defined = || self.commands.get(name).map(Named::Command);
-        builtin.map(Named::Builtin).or_else(defined)
+        let builtin = rule::builtin(name).map(Named::Builtin);
+        builtin.or_else(defined)
     }
 
     pub fn all_named(&self) -> impl Iterator<Item = Named<'_>> {

@@ -25,18 +25,6 @@ pub struct RuleId {
 }
 
 impl RuleId {
-    pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
-
-    pub fn file(&self) -> &str {
-        &self.file
-    }
-
-    pub fn line(&self) -> usize {
-        self.line
-    }
-
     /// Returns its order key: by the file's name as drop-ins are ordered, then by directory, then by line.
     pub fn position(&self) -> (&str, &str, usize) {
         let name = self.file.rsplit('/').next().unwrap_or_default();

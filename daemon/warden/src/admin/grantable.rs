@@ -6,7 +6,7 @@ use remit_common::admin::{Grantee, NewGrant};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
 use remit_common::{caps, text};
-use remit_policy::{Glob, NotGivable, Policy, PreApproval, Recipient};
+use remit_policy::{Glob, NotGivable, Policy, PreApproval, Principal};
 
 use crate::approval::grants::{Covered, Giver, paths, what as in_words};
 use crate::job::floor::{FLOOR_APPROVAL, Floor};
@@ -49,8 +49,8 @@ pub fn check_grantable(
     let granted = PreApproval {
         by: giver.caller_ids(),
         to: match new.to {
-            Grantee::User { uid, .. } => Recipient::User(uid),
-            Grantee::Group { gid, .. } => Recipient::Group(gid),
+            Grantee::User { uid, .. } => Principal::User(uid),
+            Grantee::Group { gid, .. } => Principal::Group(gid),
         },
         what: &glob,
         args: &new.args,

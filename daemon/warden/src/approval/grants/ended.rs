@@ -7,7 +7,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_common::admin::Grantee;
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
-use remit_policy::{Basis, Glob, NotGivable, Policy, PreApproval, Recipient};
+use remit_policy::{Basis, Glob, NotGivable, Policy, PreApproval, Principal};
 use remit_sys::in_child;
 
 use super::bounds::Moment;
@@ -307,8 +307,8 @@ impl TemporaryGrant {
         policy.may_give(&PreApproval {
             by: self.giver.caller_ids(),
             to: match self.new.to {
-                Grantee::User { uid, .. } => Recipient::User(uid),
-                Grantee::Group { gid, .. } => Recipient::Group(gid),
+                Grantee::User { uid, .. } => Principal::User(uid),
+                Grantee::Group { gid, .. } => Principal::Group(gid),
             },
             what: &what,
             args: &self.new.args,
