@@ -30,8 +30,8 @@ pub use crate::supervise::watchdog::{Watchdog, pull};
 pub use remit_spawn::{
     Argument, Child, Clamped, Destination, ExtractProfile, FarAddress, Finding, Fork, Forker,
     HostProfile, Inspect, Job, Kept, KeptView, Kernel, Layer, ListedPath, Measured, Network,
-    PathIs, Profile, Progress, ReadProfile, StartedJob, Step, StepReader, StrictProfile,
-    ViewProfile, Wanted, What, Why, socket,
+    PathIs, Profile, Progress, ReadProfile, StartedJob, Step, StepFailure, StepReader,
+    StrictProfile, ViewProfile, Wanted, What, Why, socket,
 };
 pub use remit_sys::{
     Cgroup, Cgroups, Controller, Error, Limits, Oom, Result, Switch, spawn_service, sys,

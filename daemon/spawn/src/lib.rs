@@ -215,7 +215,7 @@ pub use message::{
 };
 pub use order::{Order, WithFds};
 pub use staged::{Owner, Staged, StagedAs, StagedEntry, StagedList};
-pub use steps::{DONE, FAILED, FAILURE_LEN, NOWHERE, Progress, Step, StepReader, Why};
+pub use steps::{DONE, FAILED, FAILURE_LEN, NOWHERE, Progress, Step, StepFailure, StepReader, Why};
 
 /// Numbers of the descriptors that a spawner is born with: its socket, and the warden's pidfd.
 pub const SOCKET: i32 = 3;

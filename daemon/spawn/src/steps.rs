@@ -147,15 +147,20 @@ pub enum Progress {
     /// Not there yet: read again when the pipe is readable.
     More,
     Executed(Vec<Step>),
-    Failed {
-        done: Vec<Step>,
-        step: Step,
-        errno: i32,
-        why: Why,
-        /// For `Mounts` and `Root` a path of the profile (`Sandbox::path`), for `Arguments` the element of `argv`, for
-        /// `Exec` the hashed file (`Job::measured`), for `Plan` the entry of the plan.
-        at: Option<u16>,
-    },
+    /// With the steps before.
+    Failed(StepFailure, Vec<Step>),
+}
+
+/// A failed step before the exec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepFailure {
+    pub step: Step,
+    /// 0 if there is none.
+    pub errno: i32,
+    pub why: Why,
+    /// For `Mounts` and `Root` a path of the profile (`Sandbox::path`), for `Arguments` the element of `argv`, for
+    /// `Exec` the hashed file (`Job::measured`), for `Plan` the entry of the plan.
+    pub at: Option<u16>,
 }
 
 /// First byte of a failure record; no step has it.
@@ -211,13 +216,13 @@ fn parse(mut got: &[u8]) -> Progress {
                 let Some(step) = Step::from_byte(step) else {
                     return died(done);
                 };
-                return Progress::Failed {
-                    done,
+                let failure = StepFailure {
                     step,
                     errno: i32::from_le_bytes([a, b, c, d]),
                     why: Why::from_byte(why),
                     at: (at != NOWHERE).then_some(at),
                 };
+                return Progress::Failed(failure, done);
             }
             [b] => match Step::from_byte(b) {
                 Some(step) if !ready => done.push(step),
@@ -238,13 +243,13 @@ fn died(done: Vec<Step>) -> Progress {
         .into_iter()
         .find(|s| Some(*s) > after)
         .unwrap_or(Step::Exec);
-    Progress::Failed {
-        done,
+    let failure = StepFailure {
         step,
         errno: 0,
         why: Why::Died,
         at: None,
-    }
+    };
+    Progress::Failed(failure, done)
 }
 
 #[cfg(test)]
@@ -269,19 +274,19 @@ mod tests {
             2,
             1,
         ];
-        let want = Progress::Failed {
-            done: vec![Step::Session, Step::Namespaces],
+        let failure = StepFailure {
             step: Step::Mounts,
             errno: 13,
             why: Why::Errno,
             at: Some(0x102),
         };
+        let want = Progress::Failed(failure, vec![Step::Session, Step::Namespaces]);
         assert_eq!(parse(&failed), want);
         for cut in 0..failed.len() {
             assert!(
                 matches!(
                     parse(&failed[..cut]),
-                    Progress::Failed { why: Why::Died, .. }
+                    Progress::Failed(StepFailure { why: Why::Died, .. }, _)
                 ),
                 "{cut}"
             );
@@ -295,7 +300,10 @@ mod tests {
             [&failed[..], &[1]].concat(),
         ] {
             assert!(
-                matches!(parse(&odd), Progress::Failed { why: Why::Died, .. }),
+                matches!(
+                    parse(&odd),
+                    Progress::Failed(StepFailure { why: Why::Died, .. }, _)
+                ),
                 "{odd:?}"
             );
         }

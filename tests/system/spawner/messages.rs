@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Command;
 
-use remit_spawn::{Fork, Job, ListedPath, Progress, Request, VERSION, Why, socket};
+use remit_spawn::{Fork, Job, ListedPath, Progress, Request, StepFailure, VERSION, Why, socket};
 use remit_sys::{Cgroup, Limits, sys};
 use remit_tests::test_dir::built;
 
@@ -342,10 +342,13 @@ fn job_that_the_table_does_not_allow_is_refused() {
         let progress = progress(&job);
         let is_refused = matches!(
             progress,
-            Progress::Failed {
-                why: Why::Unmet,
-                ..
-            }
+            Progress::Failed(
+                StepFailure {
+                    why: Why::Unmet,
+                    ..
+                },
+                _
+            )
         );
         assert!(is_refused, "{what}: {progress:?}");
         sys::wait(job.pid, 0).unwrap();

@@ -11,7 +11,7 @@ use crate::steps::prepare::{Preparing, join, private_size};
 use crate::steps::private_root::{self, Access, Content, Host, Mount};
 use crate::steps::view;
 use crate::sys::{self, ForkCall};
-use crate::{Finding, Job, Layer, Progress, Sandbox, Step, StepReader};
+use crate::{Finding, Job, Layer, Progress, Sandbox, Step, StepFailure, StepReader};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::unistd::pipe2;
@@ -199,9 +199,12 @@ fn executed_steps(steps: BorrowedFd<'_>) -> Result<Vec<Step>> {
     match StepReader::new().read(steps) {
         Progress::Executed(done) => Ok(done),
         Progress::More => Err(Error::refused(DOING, "its steps have no end")),
-        Progress::Failed {
-            step, errno, why, ..
-        } => {
+        Progress::Failed(
+            StepFailure {
+                step, errno, why, ..
+            },
+            _,
+        ) => {
             let errno = io::Error::from_raw_os_error(errno);
             let why = format!("step '{}' failed ({why:?}): {errno}", step.name());
             Err(Error::refused(DOING, why))

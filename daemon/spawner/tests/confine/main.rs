@@ -142,11 +142,14 @@ mod host {
             let ran = run_host(&sandbox, &[program], None);
             let refused = matches!(
                 ran.progress,
-                Progress::Failed {
-                    step: Step::Exec,
-                    why: Why::Untrusted,
-                    ..
-                }
+                Progress::Failed(
+                    StepFailure {
+                        step: Step::Exec,
+                        why: Why::Untrusted,
+                        ..
+                    },
+                    _
+                )
             );
             assert_eq!(refused, !trusted, "{program}: {ran:?}");
         }

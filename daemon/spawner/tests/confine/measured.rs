@@ -118,13 +118,15 @@ impl Kind {
 
 fn refused(ran: &Ran) -> Option<(Why, i32, Option<u16>)> {
     match ran.progress {
-        Progress::Failed {
-            step: Step::Exec,
-            why,
-            errno,
-            at,
-            ..
-        } => Some((why, errno, at)),
+        Progress::Failed(
+            StepFailure {
+                step: Step::Exec,
+                why,
+                errno,
+                at,
+            },
+            _,
+        ) => Some((why, errno, at)),
         _ => None,
     }
 }
@@ -288,7 +290,7 @@ fn child_that_is_killed_while_it_hashes_has_executed_nothing() {
     sys::pidfd_send_signal(&job.pidfd, libc::SIGKILL).unwrap();
     let ran = finish(job);
     assert_eq!(ran.signal(), Some(libc::SIGKILL), "{ran:?}");
-    let Progress::Failed { step, why, .. } = ran.progress else {
+    let Progress::Failed(StepFailure { step, why, .. }, _) = ran.progress else {
         panic!("{ran:?}")
     };
     assert_eq!((step, why), (Step::Arguments, Why::Died));

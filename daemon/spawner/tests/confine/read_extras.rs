@@ -183,7 +183,7 @@ fn link_or_missing_listed_path_is_refused_or_left_out() {
                 assert_eq!(dir.0.join("real/new").exists(), name == "real", "{name}");
                 let _ = std::fs::remove_file(dir.0.join("real/new"));
             }
-            Progress::Failed { step, at, .. } => {
+            Progress::Failed(StepFailure { step, at, .. }, _) => {
                 assert!(!runs, "{name}: {step:?}");
                 assert_eq!(step, Step::Mounts);
                 let paths = sandbox.description().paths;
@@ -223,10 +223,13 @@ fn listed_device_works_unlisted_does_not() {
     };
     assert!(matches!(
         with(profile, "true").progress,
-        Progress::Failed {
-            step: Step::Mounts,
-            ..
-        }
+        Progress::Failed(
+            StepFailure {
+                step: Step::Mounts,
+                ..
+            },
+            _
+        )
     ));
 }
 

@@ -73,13 +73,15 @@ fn exec_failure_is_reported_by_kind() {
         (private.as_str(), libc::EACCES, Why::PermissionDenied),
     ] {
         let ran = run_in(&sandbox, &fixture, &[name], &With::default());
-        let Progress::Failed {
+        let Progress::Failed(
+            StepFailure {
+                step,
+                errno: e,
+                why,
+                ..
+            },
             done,
-            step,
-            errno: e,
-            why,
-            ..
-        } = &ran.progress
+        ) = &ran.progress
         else {
             panic!("{name}: {ran:?}")
         };
@@ -222,11 +224,14 @@ fn working_directory_is_opened_with_job_identity() {
                 ..With::default()
             },
         );
-        let Progress::Failed {
-            step: Step::Cwd,
-            errno: e,
-            ..
-        } = ran.progress
+        let Progress::Failed(
+            StepFailure {
+                step: Step::Cwd,
+                errno: e,
+                ..
+            },
+            _,
+        ) = ran.progress
         else {
             panic!("{ran:?}")
         };
@@ -319,13 +324,12 @@ fn failed_step_is_named_and_nothing_runs() {
             ..With::default()
         },
     );
-    let Progress::Failed {
+    let Progress::Failed(
+        StepFailure {
+            step, errno, why, ..
+        },
         done,
-        step,
-        errno,
-        why,
-        ..
-    } = ran.progress
+    ) = ran.progress
     else {
         panic!("{ran:?}")
     };

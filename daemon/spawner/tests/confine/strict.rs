@@ -320,13 +320,15 @@ fn listed_path_of_wrong_kind_is_named() {
     ] {
         let sandbox = strict(&profile);
         let ran = run_in(&sandbox, &fixture, &["true"], &With::default());
-        let Progress::Failed {
-            step,
-            errno: e,
-            why: w,
-            at,
-            ..
-        } = ran.progress
+        let Progress::Failed(
+            StepFailure {
+                step,
+                errno: e,
+                why: w,
+                at,
+            },
+            _,
+        ) = ran.progress
         else {
             panic!("{ran:?}")
         };
@@ -620,7 +622,7 @@ fn profile_user_executes_only_trusted_programs() {
         let ran = run_as(&profile, &[&dir.path(name)]);
         match ran.progress {
             Progress::Executed(_) => assert!(trusted, "{name}"),
-            Progress::Failed { step, why, .. } => {
+            Progress::Failed(StepFailure { step, why, .. }, _) => {
                 assert_eq!(
                     (step, why, trusted),
                     (Step::Exec, Why::Untrusted, false),
@@ -642,7 +644,7 @@ fn profile_user_executes_only_trusted_programs() {
         (script("mine/late", "mine/missing"), Why::BadInterpreter),
     ] {
         let ran = run_as(&profile, &[&program]);
-        let Progress::Failed { why, .. } = ran.progress else {
+        let Progress::Failed(StepFailure { why, .. }, _) = ran.progress else {
             panic!("{ran:?}")
         };
         assert_eq!(why, expect, "{program}");
@@ -748,7 +750,7 @@ fn link_of_the_base_set_stays_where_a_profile_only_reads_it() {
     let sandbox = strict(&without(list(&[name], false), vec![]));
     let fixture = fixture();
     let ran = run_in(&sandbox, &fixture, &["true"], &With::default());
-    let Progress::Failed { step, errno, .. } = ran.progress else {
+    let Progress::Failed(StepFailure { step, errno, .. }, _) = ran.progress else {
         panic!("{ran:?}")
     };
     assert_eq!((step, errno), (Step::Root, libc::ELOOP));
@@ -933,7 +935,7 @@ fn user_gaining_rights_is_not_trusted_with_paths() {
         let ran = run_as_with(&profile, &["true", "?"], &arguments);
         match ran.progress {
             Progress::Executed(_) => assert!(taken, "{profile:?}"),
-            Progress::Failed { step, why, .. } => {
+            Progress::Failed(StepFailure { step, why, .. }, _) => {
                 assert_eq!((step, why, taken), (Step::Arguments, Why::Untrusted, false));
             }
             Progress::More => panic!(),
@@ -1013,13 +1015,15 @@ fn redirected_path_arguments_are_refused() {
         match (ran.progress, want) {
             (Progress::Executed(_), None) => {}
             (
-                Progress::Failed {
-                    step,
-                    errno,
-                    why,
-                    at,
-                    ..
-                },
+                Progress::Failed(
+                    StepFailure {
+                        step,
+                        errno,
+                        why,
+                        at,
+                    },
+                    _,
+                ),
                 Some(want),
             ) => {
                 assert_eq!(

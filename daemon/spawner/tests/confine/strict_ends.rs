@@ -140,7 +140,7 @@ fn monitor_killed_during_setup_leaves_nothing() {
         assert_eq!(ran.signal(), Some(9), "{ran:?}");
         match ran.progress {
             Progress::Executed(_) => executed += 1,
-            Progress::Failed { why, .. } => assert_eq!(why, Why::Died),
+            Progress::Failed(StepFailure { why, .. }, _) => assert_eq!(why, Why::Died),
             Progress::More => panic!(),
         }
         gone(uid);

@@ -110,13 +110,15 @@ fn refused_in(sandbox: &Sandbox, plan: &LaidPlan) -> (u16, Why, i32) {
     let ran = laid(sandbox, plan, "echo ran");
     assert_eq!(ran.out, "", "{ran:?}");
     match ran.progress {
-        Progress::Failed {
-            step: Step::Plan,
-            why,
-            errno,
-            at: Some(at),
-            ..
-        } => (at, why, errno),
+        Progress::Failed(
+            StepFailure {
+                step: Step::Plan,
+                why,
+                errno,
+                at: Some(at),
+            },
+            _,
+        ) => (at, why, errno),
         progress => panic!("{progress:?}"),
     }
 }

@@ -157,7 +157,7 @@ fn admit_request(
     let found = recheck(cx, Check::Examined(&draft, &found))
         .map_err(|unmet| unmet.refusal)
         .and_then(|()| found.map_err(|why| why.refusal()))
-        .and_then(|found| hold_copies(cx.job.jobs, &mut draft, measuring, found.split().0));
+        .and_then(|found| hold_copies(cx.job.jobs, &mut draft, measuring, found.found));
     let found = match found {
         Ok(found) => found,
         Err(refusal) => {

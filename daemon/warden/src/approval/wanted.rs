@@ -9,8 +9,7 @@ use remit_approval::{FileBinding, name_of_argument};
 use remit_common::prove::{KnownAccount, PermittedCall, PermittedWhat};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
-use remit_policy::Base;
-use remit_spawn::PathIs;
+use remit_policy::{Base, PathIs};
 
 use crate::approval::accepted::AcceptedSignatures;
 use crate::approval::file_hash::{

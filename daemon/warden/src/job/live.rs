@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 
 use remit_common::outcome::{Ending, Enforced, State};
 use remit_link::{JobMeta, Totals};
-use remit_spawn::{KeptView, StepReader};
+use remit_spawn::{KeptView, StepFailure, StepReader};
 use remit_sys::Cgroup;
 use remit_sys::sys::{self, Usage};
 
-use crate::job::spawn_failure::Failure;
 use crate::request::Plan;
 use crate::sandbox::spawner::Spawned;
 
@@ -24,7 +23,7 @@ pub enum Start {
     Unknown,
     Executed,
     /// No program was executed.
-    Failed(Failure),
+    Failed(StepFailure),
 }
 
 #[derive(Debug)]

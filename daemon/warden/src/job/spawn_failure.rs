@@ -4,8 +4,8 @@ use std::io;
 
 use remit_common::text;
 use remit_common::view::{PRIVATE, STAND_INS};
-use remit_policy::Eyes;
-use remit_spawn::{PathIs, Step, Why};
+use remit_policy::{Eyes, PathIs};
+use remit_spawn::{Step, StepFailure, Why};
 
 use crate::request::{ArgumentSlot, Plan, SlotWhat};
 
@@ -14,19 +14,8 @@ const APART: &str = "plan this change apart from the others, or ask for them wit
 /// Bytes of a path in a sentence.
 const PATH: usize = 256;
 
-/// A failed step before the exec.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failure {
-    pub step: Step,
-    /// 0 if there is none.
-    pub errno: i32,
-    pub why: Why,
-    /// Index of the profile's path, the argv element, the approved file or the entry of the plan.
-    pub at: Option<u16>,
-}
-
 /// 127 and 126 have the same meaning as in env(1).
-pub const fn status(failure: &Failure) -> Option<i32> {
+pub const fn status(failure: &StepFailure) -> Option<i32> {
     match failure.why {
         Why::NotFound => Some(127),
         Why::NotExecutable
@@ -45,8 +34,8 @@ pub const fn status(failure: &Failure) -> Option<i32> {
     }
 }
 
-pub fn cause(plan: &Plan, failure: &Failure) -> String {
-    let Failure {
+pub fn cause(plan: &Plan, failure: &StepFailure) -> String {
+    let StepFailure {
         step,
         errno,
         why,
@@ -304,7 +293,7 @@ mod tests {
             assert_eq!(other_kind(&[slot], Some(3)), expect);
         }
         let plan = Scene::new().approved("backup.run", &[("key", "hunter2"), ("what", "x")]);
-        let failure = Failure {
+        let failure = StepFailure {
             step: Step::Arguments,
             errno: 0,
             why: Why::WrongKind,

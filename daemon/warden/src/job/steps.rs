@@ -9,7 +9,6 @@ use crate::event_loop::epoll::{Interest, Token};
 use crate::job::context::JobCx;
 use crate::job::exit::watch_exit;
 use crate::job::live::Start;
-use crate::job::spawn_failure::Failure;
 
 pub fn on_steps_timeout(cx: &mut JobCx<'_>, serial: u64) {
     watch_exit(cx, serial);
@@ -38,18 +37,7 @@ pub fn read_steps(cx: &mut JobCx<'_>, serial: u64) {
     let steps = match job.reader.read(job.process.steps.as_fd()) {
         Progress::More => return,
         Progress::Executed(steps) => Ok(steps),
-        Progress::Failed {
-            done: _,
-            step,
-            errno,
-            why,
-            at,
-        } => Err(Failure {
-            step,
-            errno,
-            why,
-            at,
-        }),
+        Progress::Failed(failure, _) => Err(failure),
     };
     let is_late = std::mem::take(&mut job.steps_watched);
     if is_late {

@@ -4,8 +4,7 @@ use std::ffi::CString;
 
 use std::os::fd::OwnedFd;
 
-use remit_policy::{ArgvElement, PassAs};
-use remit_spawn::PathIs;
+use remit_policy::{ArgvElement, PassAs, PathIs};
 
 pub const HIDDEN: &str = "***";
 
@@ -74,11 +73,7 @@ pub fn element(index: usize, input: ArgvElement) -> Option<(CString, Option<Argu
             let what = SlotWhat::Path {
                 under: CString::new(under).ok()?,
                 beneath: CString::new(beneath).ok()?,
-                is: match is {
-                    remit_policy::PathIs::File => PathIs::File,
-                    remit_policy::PathIs::Directory => PathIs::Directory,
-                    remit_policy::PathIs::Either => PathIs::Either,
-                },
+                is,
                 pass: match pass {
                     PassAs::Path => Passed::Text,
                     PassAs::Descriptor => Passed::Descriptor,
@@ -103,7 +98,7 @@ mod tests {
             before: before.into(),
             under: under.into(),
             beneath: beneath.into(),
-            is: remit_policy::PathIs::File,
+            is: PathIs::File,
             pass: PassAs::Path,
         }
     }

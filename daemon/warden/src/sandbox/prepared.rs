@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_link::memfd;
-use remit_spawn::{Argument, What};
+use remit_spawn::{Argument, PathIs, What};
 use remit_sys::{Cgroup, Error, Result};
 
 use crate::request::{ArgumentSlot, BoundCall, Passed, SlotWhat};
@@ -161,7 +161,11 @@ impl<'a> Secrets<'a> {
                 } => What::Path {
                     under,
                     beneath,
-                    is: *is,
+                    is: match is {
+                        remit_policy::PathIs::File => PathIs::File,
+                        remit_policy::PathIs::Directory => PathIs::Directory,
+                        remit_policy::PathIs::Either => PathIs::Either,
+                    },
                     by_descriptor: !matches!(pass, Passed::Text),
                     copy: match pass {
                         Passed::Copy(file) => Some(file.as_fd()),

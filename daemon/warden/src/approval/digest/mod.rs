@@ -7,7 +7,7 @@ use remit_approval::{
 };
 use remit_common::admin::AuditHead;
 use remit_policy::RuleId;
-use remit_spawn::{Measured, PathIs};
+use remit_spawn::Measured;
 use remit_sys::Limits;
 use sha2::{Digest, Sha256};
 
@@ -151,11 +151,7 @@ fn argument(slot: &ArgumentSlot, key: &Key) -> BoundArgument {
             before,
             under: under.clone(),
             beneath: beneath.clone(),
-            is: match is {
-                PathIs::File => remit_policy::PathIs::File,
-                PathIs::Directory => remit_policy::PathIs::Directory,
-                PathIs::Either => remit_policy::PathIs::Either,
-            },
+            is: *is,
             pass: match pass {
                 Passed::Text => BoundPass::Path,
                 Passed::Descriptor => BoundPass::Descriptor,

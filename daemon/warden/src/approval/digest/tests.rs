@@ -9,6 +9,7 @@ use remit_approval::{FileBinding, VERSION};
 use remit_common::names::JobId;
 use remit_common::prove::OpenedPath;
 use remit_common::wire::Effect;
+use remit_policy::PathIs;
 
 use super::*;
 use crate::approval::fixture::{Scene, file};

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use remit_approval::{FileBinding, Loose, Unbound, name_of_argument};
 use remit_common::caps;
 use remit_link::memfd;
-use remit_spawn::{Measured, PathIs};
+use remit_policy::PathIs;
+use remit_spawn::Measured;
 use remit_sys::{Answer, in_child_with};
 use serde::{Deserialize, Serialize};
 
@@ -83,14 +84,13 @@ pub struct FileFound {
     pub what: String,
     pub held: FileBinding,
     /// Its identity, by the name that is executed or passed.
-    #[serde(with = "MeasuredAs")]
     pub measured: Measured,
     /// Its path with links resolved, for display.
     pub real: CString,
 }
 
 /// Files as they were when an approver was asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AsFound {
     pub files: Vec<FileFound>,
     /// Names whose content is not bound.
@@ -131,27 +131,12 @@ impl AsFound {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MeasuredFiles {
-    pub files: Vec<FileFound>,
-    pub does: Vec<String>,
-    pub opens: Opens,
-    pub stays: Option<String>,
-    pub loose: BTreeSet<Loose>,
+    pub found: AsFound,
     pub people: People,
     /// `None`: none was wanted.
     pub signature: Option<Result<Box<VerifiedSignature>, String>>,
     /// Those of earlier approvals.
     pub signatures: SignaturesNow,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "Measured")]
-struct MeasuredAs {
-    path: CString,
-    dev: u64,
-    ino: u64,
-    ctime_ns: i128,
-    size: u64,
-    sha256: [u8; 32],
 }
 
 /// Dropping it ends the child.
@@ -239,27 +224,6 @@ impl Measuring {
 }
 
 impl MeasuredFiles {
-    pub fn split(self) -> (AsFound, People) {
-        let Self {
-            files,
-            does,
-            opens,
-            stays,
-            people,
-            loose,
-            signature: _,
-            signatures: _,
-        } = self;
-        let found = AsFound {
-            files,
-            loose,
-            does,
-            opens,
-            stays,
-        };
-        (found, people)
-    }
-
     /// Measures; may block. `copies` has a memory file for each argument that is copied, in order.
     fn of(
         wanted: &Wanted,
@@ -342,11 +306,13 @@ impl MeasuredFiles {
         }
         let people = People::look_up(&wanted.people);
         Ok(Self {
-            files,
-            does,
-            opens: opens.map(OpensAsked::answer).unwrap_or_default(),
-            stays,
-            loose,
+            found: AsFound {
+                files,
+                loose,
+                does,
+                opens: opens.map(OpensAsked::answer).unwrap_or_default(),
+                stays,
+            },
             people,
             signature,
             signatures,

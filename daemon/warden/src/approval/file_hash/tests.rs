@@ -99,6 +99,7 @@ fn program_interpreters_and_literal_files_are_measured() {
         name.rsplit('/').next().unwrap().to_owned()
     };
     let files: Vec<_> = found
+        .found
         .files
         .iter()
         .map(|file| {
@@ -117,13 +118,17 @@ fn program_interpreters_and_literal_files_are_measured() {
             ("argument 1", "data".to_owned(), "data".to_owned()),
         ]
     );
-    let last = &found.files[2].measured;
+    let last = &found.found.files[2].measured;
     assert_eq!(last.sha256, <[u8; 32]>::from(Sha256::digest("data")));
     assert_eq!((last.size, &last.path), (4, &data));
     assert!(found.people.groups(0, "root").contains(&0));
 
     let found = measure(&wanted(vec![Some(dir.path("by-env"))], &[dir.path("")])).unwrap();
-    let paths = found.files.iter().map(|file| short(&file.measured.path));
+    let paths = found
+        .found
+        .files
+        .iter()
+        .map(|file| short(&file.measured.path));
     assert_eq!(paths.collect::<Vec<_>>(), ["by-env", "env", "tool"]);
 }
 

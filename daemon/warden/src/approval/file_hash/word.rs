@@ -19,7 +19,8 @@ use remit_approval::{FileBinding, Loose, Unbound, name_of_argument};
 use remit_common::caps;
 use remit_common::shebang::{FIRST_BYTES, interpreter};
 use remit_link::memfd;
-use remit_spawn::{Measured, PathIs};
+use remit_policy::PathIs;
+use remit_spawn::Measured;
 use sha2::{Digest, Sha256};
 
 use super::FileFound;

@@ -276,7 +276,7 @@ impl Check<'_> {
     }
 
     /// Returns the files when an approver was asked, and now.
-    fn both(&self) -> Option<(&AsFound, &MeasuredFiles)> {
+    fn both(&self) -> Option<(&AsFound, &AsFound)> {
         let before = match self {
             Self::Approving(request, ..) => &request.found,
             Self::Rehashed(_, approved, _) => &approved.found,
@@ -286,7 +286,7 @@ impl Check<'_> {
             | Self::Follows(..)
             | Self::LookedUp(..) => return None,
         };
-        Some((before, self.found()?.as_ref().ok()?))
+        Some((before, &self.found()?.as_ref().ok()?.found))
     }
 }
 
