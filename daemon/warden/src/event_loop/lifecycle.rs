@@ -20,8 +20,8 @@ pub enum AdmissionState {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shutdown {
-    /// Changes without a sandbox may run until then. Everything else was asked to end.
-    WaitingForChanges(Instant),
+    /// Changes without a sandbox may run for `jobs.stop_wait_s`. Everything else was asked to end.
+    WaitingForChanges,
     Asked,
     Killed,
 }
@@ -101,7 +101,7 @@ impl Lifecycle {
 
     /// Clients are still answered during this wait, which may take minutes.
     pub const fn is_waiting_for_changes(&self) -> bool {
-        matches!(self.shutdown, Some(Shutdown::WaitingForChanges(_)))
+        matches!(self.shutdown, Some(Shutdown::WaitingForChanges))
     }
 
     pub const fn ends_jobs(&self) -> bool {
@@ -137,13 +137,13 @@ mod tests {
     #[test]
     fn lock_or_stop_refuses_jobs_and_a_stop_that_ends_jobs_what_the_daemon_does_itself() {
         use AdmissionState::{Open, Stopping};
-        let until = Some(Shutdown::WaitingForChanges(Instant::now()));
+        let waiting = Some(Shutdown::WaitingForChanges);
         let (asked, killed) = (Some(Shutdown::Asked), Some(Shutdown::Killed));
         let stops = Some(Code::DaemonUnavailable);
         for (gate, shutdown, unlocked, goes_on) in [
             (Open, None, None, true),
             (Stopping, None, stops, true),
-            (Stopping, until, stops, true),
+            (Stopping, waiting, stops, true),
             (Stopping, asked, stops, false),
             (Stopping, killed, stops, false),
         ] {

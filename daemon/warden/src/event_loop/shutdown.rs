@@ -2,7 +2,7 @@
 //! automatic undo may finish. It never blocks: every wait is a timer of the loop. A job gets its grace before SIGKILL,
 //! unless asked twice.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use remit_common::names::JobId;
 use remit_common::outcome::State;
@@ -33,14 +33,14 @@ const CAUSE: &str = "remitd was stopped";
 pub fn stop(cx: &mut JobCx<'_>, life: &mut Lifecycle, stop_wait_s: u32) {
     match life.shutdown {
         None => begin_shutdown(cx, life, stop_wait_s),
-        Some(Shutdown::WaitingForChanges(_) | Shutdown::Asked) => kill_jobs(cx, life),
+        Some(Shutdown::WaitingForChanges | Shutdown::Asked) => kill_jobs(cx, life),
         Some(Shutdown::Killed) => leave_jobs(cx.jobs, life),
     }
 }
 
 pub fn on_shutdown_timeout(cx: &mut JobCx<'_>, life: &mut Lifecycle, stop_wait_s: u32) {
     match life.shutdown {
-        Some(Shutdown::WaitingForChanges(_)) => {
+        Some(Shutdown::WaitingForChanges) => {
             let minutes = stop_wait_s.div_ceil(60);
             say!(
                 "changes that run have had {minutes} min (jobs.stop_wait_s): they are asked to end"
@@ -54,7 +54,7 @@ pub fn on_shutdown_timeout(cx: &mut JobCx<'_>, life: &mut Lifecycle, stop_wait_s
 
 /// Waits no longer for changes once none runs: what is left are ends that the audit log does not take.
 pub fn stop_waiting_for_ended_changes(cx: &mut JobCx<'_>, life: &mut Lifecycle) {
-    let is_waiting = matches!(life.shutdown, Some(Shutdown::WaitingForChanges(_)));
+    let is_waiting = matches!(life.shutdown, Some(Shutdown::WaitingForChanges));
     if is_waiting && !goes_on(cx) {
         // The others were asked when the stop began.
         ask_jobs(cx, life, |_, _| false);
@@ -63,7 +63,7 @@ pub fn stop_waiting_for_ended_changes(cx: &mut JobCx<'_>, life: &mut Lifecycle) 
 
 pub fn shutdown_note(jobs: &Jobs, acts: &Acts, life: &Lifecycle, stop_wait_s: u32) -> Note {
     let waiting_for = match life.shutdown {
-        Some(Shutdown::WaitingForChanges(_)) => {
+        Some(Shutdown::WaitingForChanges) => {
             let live = jobs.live().filter(|(_, job)| may_finish(acts, job));
             let names = live
                 .map(|(_, job)| format!("{} (job {})", job.plan.command(), job.plan.job.short()));
@@ -85,23 +85,21 @@ fn begin_shutdown(cx: &mut JobCx<'_>, life: &mut Lifecycle, stop_wait_s: u32) {
     void_all_requests(cx, CAUSE);
     let cause = "remitd was stopped before the job got a slot; it never ran";
     end_all_waiting(cx, State::Interrupted, cause);
-    let patience = Duration::from_secs(stop_wait_s.into());
-    match Instant::now().checked_add(patience) {
-        Some(until) if goes_on(cx) => {
-            ask_jobs(cx, life, |acts, job| !may_finish(acts, job));
-            life.shutdown = Some(Shutdown::WaitingForChanges(until));
-            cx.reactor.timers.add(patience, Timer::Stop);
-            let Note::Stopping { waiting_for, .. } =
-                shutdown_note(cx.jobs, cx.acts, life, stop_wait_s)
-            else {
-                return life.extend_shutdown(&mut cx.reactor.timers);
-            };
-            say!(
-                "{}; a second SIGTERM ends all at once",
-                waiting_for.unwrap_or_default()
-            );
-        }
-        _ => ask_jobs(cx, life, |_, _| true),
+    if goes_on(cx) {
+        ask_jobs(cx, life, |acts, job| !may_finish(acts, job));
+        life.shutdown = Some(Shutdown::WaitingForChanges);
+        let patience = Duration::from_secs(stop_wait_s.into());
+        cx.reactor.timers.add(patience, Timer::Stop);
+        let Note::Stopping { waiting_for, .. } = shutdown_note(cx.jobs, cx.acts, life, stop_wait_s)
+        else {
+            return life.extend_shutdown(&mut cx.reactor.timers);
+        };
+        say!(
+            "{}; a second SIGTERM ends all at once",
+            waiting_for.unwrap_or_default()
+        );
+    } else {
+        ask_jobs(cx, life, |_, _| true);
     }
     life.extend_shutdown(&mut cx.reactor.timers);
 }
