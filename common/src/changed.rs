@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::frame;
+
 /// Bytes of all of them, encoded.
 pub const BYTES: u64 = 64 << 20;
 
@@ -35,10 +37,7 @@ pub fn encode(paths: &[ChangedPath]) -> Vec<u8> {
 
 #[must_use]
 pub fn decode(bytes: &[u8]) -> Option<Vec<ChangedPath>> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((paths, [])) => Some(paths),
-        _ => None,
-    }
+    frame::decode(bytes).ok()
 }
 
 #[cfg(test)]

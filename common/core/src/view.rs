@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::frame;
+
 /// Ids of owners and groups in a view, from 0: those that accounts and packages of a distribution use.
 pub const IDS: u32 = 1 << 16;
 /// Ranges of that many ids that views have. The uid of a job, divided by it, leaves the number of its range: no two jobs
@@ -97,10 +99,7 @@ impl Index {
 
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        match postcard::take_from_bytes(bytes) {
-            Ok((index, [])) => Some(index),
-            _ => None,
-        }
+        frame::decode(bytes).ok()
     }
 }
 

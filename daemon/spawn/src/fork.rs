@@ -8,7 +8,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
 use remit_sys::sys;
 use serde::{Deserialize, Serialize};
 
-use crate::socket::{receive, send};
+use crate::socket::{decode, receive, send};
 
 /// A child that a worker forks. Its descriptors: the child's socket, and the cgroup and the staged files of its job, if set.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -53,13 +53,6 @@ impl Report {
         send(socket, self, &fds)
     }
 
-    fn from_bytes(bytes: &[u8]) -> Option<Report> {
-        match postcard::take_from_bytes(bytes) {
-            Ok((report, [])) => Some(report),
-            _ => None,
-        }
-    }
-
     /// Waits for a report. Returns it with its descriptor, and with the pid of its sender if the socket asks for that.
     pub fn hear(
         socket: BorrowedFd<'_>,
@@ -94,8 +87,7 @@ impl Report {
         if length == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let report = Report::from_bytes(bytes.get(..length).unwrap_or_default());
-        let report = report.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+        let report = decode(bytes.get(..length).unwrap_or_default())?;
         Ok((report, pid, with))
     }
 }
@@ -135,11 +127,11 @@ mod tests {
             Report::View,
         ] {
             let bytes = postcard::to_stdvec(&report).unwrap();
-            assert_eq!(Report::from_bytes(&bytes), Some(report));
-            assert_eq!(Report::from_bytes(&[&bytes[..], &[0]].concat()), None);
+            assert_eq!(decode::<Report>(&bytes).unwrap(), report);
+            assert!(decode::<Report>(&[&bytes[..], &[0]].concat()).is_err());
         }
         for bytes in [&[][..], &[2], &[4], &[4, 2], &[7], &[0xff; 5]] {
-            assert_eq!(Report::from_bytes(bytes), None, "{bytes:?}");
+            assert!(decode::<Report>(bytes).is_err(), "{bytes:?}");
         }
     }
 

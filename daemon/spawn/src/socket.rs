@@ -138,7 +138,7 @@ pub fn receive<T: DeserializeOwned>(
 }
 
 /// Decodes exactly one message.
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
     match postcard::take_from_bytes(bytes) {
         Ok((message, [])) => Ok(message),
         _ => Err(io::ErrorKind::InvalidData.into()),

@@ -13,6 +13,8 @@ use remit_sys::sys;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::socket::decode;
+
 /// Maximum bytes of the list: as many as a plan can have.
 const LIST: usize = 8 << 20;
 
@@ -86,14 +88,11 @@ impl<T: StagedList> Staged<T> {
         }
         let mut bytes = vec![0; length];
         file.read_exact_at(&mut bytes, 8)?;
-        match postcard::take_from_bytes(&bytes) {
-            Ok((list, [])) => Ok(Self {
-                list,
-                file,
-                bytes_at: 8 + length as u64,
-            }),
-            _ => Err(invalid()),
-        }
+        Ok(Self {
+            list: decode(&bytes).map_err(|_| invalid())?,
+            file,
+            bytes_at: 8 + length as u64,
+        })
     }
 
     /// Fills `buffer` with bytes of a file from `start` on. Fails if there are fewer.

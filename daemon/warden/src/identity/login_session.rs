@@ -35,14 +35,18 @@ fn refused(why: &str) -> Refusal {
         .next("log in again, as with ssh, and run it there yourself, not by a service or a timer")
 }
 
+/// Returns the paths of a process in the hierarchies of the service manager, by its /proc/PID/cgroup (cgroups(7)).
+pub fn service_paths(cgroups: &str) -> impl Iterator<Item = &str> {
+    cgroups.lines().filter_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        matches!(controllers, "" | "name=systemd").then_some(path)
+    })
+}
+
 /// Returns a session's name by its scope. Only root moves a process there, and users make only what is beneath.
 fn session(cgroups: &str) -> Option<&str> {
-    let paths = cgroups.lines().filter_map(|line| {
-        let (_, rest) = line.split_once(':')?;
-        rest.split_once(':')
-    });
-    let services = paths.filter(|(controllers, _)| matches!(*controllers, "" | "name=systemd"));
-    let mut scopes = services.filter_map(|(_, path)| {
+    let mut scopes = service_paths(cgroups).filter_map(|path| {
         let rest = path.strip_prefix("/user.slice/user-")?;
         let (uid, rest) = rest.split_once(".slice/session-")?;
         let (name, rest) = rest.split_once(".scope")?;

@@ -7,6 +7,7 @@ use remit_link::Owner;
 use remit_policy::CallerIds;
 use remit_sys::sys::{self, PidfdSource};
 
+use crate::identity::login_session::service_paths;
 use crate::identity::user_names::nameless;
 
 /// Identity of a peer as the kernel reported it at connect. It never changes afterwards.
@@ -227,12 +228,7 @@ fn identity(socket: impl AsFd) -> Result<(Nameless, OwnedFd), NoIdentity> {
 /// Returns whether the top cgroup is in the slice of logins, which only root enters (systemd-logind.service(8)).
 fn is_login_of(cgroups: &str, uid: u32) -> bool {
     let slice = format!("/user.slice/user-{uid}.slice/");
-    let paths = cgroups.lines().filter_map(|line| {
-        let (_, rest) = line.split_once(':')?;
-        rest.split_once(':')
-    });
-    let mut services = paths.filter(|(controllers, _)| matches!(*controllers, "" | "name=systemd"));
-    services.any(|(_, path)| path.starts_with(&slice))
+    service_paths(cgroups).any(|path| path.starts_with(&slice))
 }
 
 #[cfg(test)]
