@@ -12,11 +12,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, recvmsg, setsockopt, sockopt};
 
 use crate::sys;
-
-/// Makes the kernel refuse descriptors sent to `socket` or to later connections to it. Older kernels: ENOPROTOOPT.
-pub fn refuse_rights(socket: impl AsFd) -> io::Result<()> {
-    sys::refuse_rights(socket)
-}
+pub use crate::sys::refuse_rights;
 
 /// Near end of a socket whose other end is not trusted. Drop closes it where blocking is harmless.
 pub struct ForeignSocket {

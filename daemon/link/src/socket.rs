@@ -87,11 +87,7 @@ impl From<End> for Link {
 }
 
 impl Link {
-    pub fn pair() -> io::Result<(Self, Self)> {
-        Self::pair_closing(drop)
-    }
-
-    /// Returns a pair as [`Link::pair`]. `close` closes the warden's end if its queued data can block the close.
+    /// Returns the ends of the warden and of the broker. `close` closes the warden's end if its queued data can block the close.
     pub fn pair_closing(close: impl FnOnce(OwnedFd) + 'static) -> io::Result<(Self, Self)> {
         let (a, b) = socketpair(
             AddressFamily::Unix,
@@ -216,7 +212,7 @@ mod tests {
 
     #[test]
     fn messages_and_descriptors_arrive_together() {
-        let (warden, broker) = Link::pair().unwrap();
+        let (warden, broker) = Link::pair_closing(drop).unwrap();
         let (mut reader, mut writer) = io::pipe().unwrap();
         let packed = Packed::new(&forgotten()).unwrap();
         warden.send(&packed, &[writer.as_fd()]).unwrap();
@@ -233,7 +229,7 @@ mod tests {
 
     #[test]
     fn message_has_no_earlier_descriptors() {
-        let (warden, broker) = Link::pair().unwrap();
+        let (warden, broker) = Link::pair_closing(drop).unwrap();
         let (_reader, writer) = io::pipe().unwrap();
         let packed = Packed::new(&forgotten()).unwrap();
         for count in [2, 0, 1, 0] {
@@ -245,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_large_message_travels_in_parts() {
-        let (warden, broker) = Link::pair().unwrap();
+        let (warden, broker) = Link::pair_closing(drop).unwrap();
         for length in [caps::LINK_MESSAGE - 40, caps::LINK_MESSAGE, 1 << 20] {
             let message = ToBroker::Session {
                 session: 1,
@@ -272,7 +268,7 @@ mod tests {
 
     #[test]
     fn closed_end_and_malformed_bytes_are_errors() {
-        let (warden, broker) = Link::pair().unwrap();
+        let (warden, broker) = Link::pair_closing(drop).unwrap();
         for bytes in [&b"\x00\xff\xff"[..], b"\x03", b"\x00", b"\x00\x00\x00"] {
             nix::sys::socket::send(broker.as_fd().as_raw_fd(), bytes, MsgFlags::empty()).unwrap();
             let got = warden.recv::<ToWarden>();
@@ -289,7 +285,7 @@ mod tests {
 
     #[test]
     fn too_many_descriptors_are_refused_and_closed() {
-        let (warden, broker) = Link::pair().unwrap();
+        let (warden, broker) = Link::pair_closing(drop).unwrap();
         let (reader, writer) = io::pipe().unwrap();
         let many = [writer.as_fd(); FDS + 1];
         warden
@@ -306,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_full_link_says_so() {
-        let (warden, _broker) = Link::pair().unwrap();
+        let (warden, _broker) = Link::pair_closing(drop).unwrap();
         let packed = Packed::new(&forgotten()).unwrap();
         let full = (0..100_000).find_map(|_| warden.send(&packed, &[]).err());
         assert!(matches!(full, Some(LinkError::Full)));

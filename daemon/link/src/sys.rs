@@ -29,8 +29,9 @@ pub(crate) fn passes_rights(socket: impl AsFd) -> io::Result<bool> {
     }
 }
 
-/// Makes the kernel refuse descriptors sent to `socket` from now on. Returns ENOPROTOOPT if it lacks the option.
-pub(crate) fn refuse_rights(socket: impl AsFd) -> io::Result<()> {
+/// Makes the kernel refuse descriptors sent from now on to `socket`, or to later connections to it. Returns ENOPROTOOPT
+/// if it lacks the option.
+pub fn refuse_rights(socket: impl AsFd) -> io::Result<()> {
     let (value, length) = (0_i32, size_of::<i32>() as nix::libc::socklen_t);
     let (level, raw) = (nix::libc::SOL_SOCKET, socket.as_fd().as_raw_fd());
     let at = (&raw const value).cast();

@@ -77,7 +77,7 @@ mod confinement {
     #[test]
     fn broker_that_gets_no_thread_is_refused_with_reason() {
         let dir = Dir::new();
-        let (_near, link) = remit_link::Link::pair().unwrap();
+        let (_near, link) = remit_link::Link::pair_closing(drop).unwrap();
         let link = std::os::fd::AsFd::as_fd(&link).try_clone_to_owned();
         let script = "exec prlimit --nproc=1:1 \"$0\" --spool \"$1\" 3<&0 </dev/null";
         let output = Command::new("/bin/sh")
@@ -113,7 +113,7 @@ mod confinement {
             )
         };
         let link = || {
-            let (own_end, broker_end) = remit_link::Link::pair().unwrap();
+            let (own_end, broker_end) = remit_link::Link::pair_closing(drop).unwrap();
             let broker_end = std::os::fd::AsFd::as_fd(&broker_end)
                 .try_clone_to_owned()
                 .unwrap();

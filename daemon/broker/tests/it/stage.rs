@@ -105,7 +105,7 @@ impl Broker {
     }
 
     fn run(mut command: Command, dir: &Dir, log: Stdio) -> Self {
-        let (own_end, broker_end) = Link::pair().unwrap();
+        let (own_end, broker_end) = Link::pair_closing(drop).unwrap();
         let broker_end: OwnedFd = broker_end.as_fd().try_clone_to_owned().unwrap();
         let process = command
             .arg(&dir.binary)
