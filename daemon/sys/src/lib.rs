@@ -92,11 +92,6 @@ mod output {
             Self(Rc::new(close))
         }
 
-        /// Closes on the spot, which may wait: for programs that serve nobody.
-        pub fn here() -> Self {
-            Self::by(drop)
-        }
-
         pub fn guard(&self, fd: OwnedFd) -> OutputEnd {
             OutputEnd {
                 fd: ManuallyDrop::new(fd),

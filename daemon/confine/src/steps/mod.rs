@@ -197,8 +197,8 @@ pub(crate) mod mounts {
     //! The mounts of a `read` sandbox: the host's tree, read-only, with private directories and a minimal `/dev` over it.
 
     use crate::Layer;
-    use crate::spec::overmounts::{MAX_PRIVATE, Overmounts};
-    use crate::steps::private_root::{self, MAX_DEVICES, MountParams};
+    use crate::spec::overmounts::Overmounts;
+    use crate::steps::private_root::{self, MountParams};
     use crate::steps::report::Fault;
     use crate::sys::{self, Propagation};
     use std::os::fd::{AsFd, BorrowedFd};
@@ -222,13 +222,13 @@ pub(crate) mod mounts {
         let (in_private_dirs, on_devices) = params.ruleset.map_or((0, 0), |(_, fence)| {
             (fence.in_private_dirs, fence.on_devices)
         });
-        for path in overmounts.private.iter().take(MAX_PRIVATE) {
+        for path in &overmounts.private {
             if layers.is_on(Layer::PrivateTmp) {
                 sys::mount_tmpfs(path, params.shared)?;
             }
             grant(sys::open(path, libc::O_PATH)?.as_fd(), in_private_dirs)?;
         }
-        for path in overmounts.devices.iter().take(MAX_DEVICES) {
+        for path in &overmounts.devices {
             let mount = sys::copy_mount(path)?;
             sys::attach_mount(mount.as_fd(), path)?;
             sys::allow_devices(mount.as_fd())?;

@@ -160,7 +160,8 @@ fn cgroup_holds_and_kills_whole_tree() {
     let name = format!("remit-test-{}-a", std::process::id());
     let cgroups = Cgroups::open(&name).unwrap();
     let (fixture, sandbox, uid) = (fixture(), sandbox(), uid());
-    let cgroup = cgroups.create("1", &LIMITS).unwrap();
+    let cgroup = cgroups.make("1").unwrap();
+    cgroups.limit(&cgroup, &LIMITS).unwrap();
     assert!(!cgroup.populated().unwrap());
     let with = With {
         uid: Some(uid),
@@ -198,7 +199,7 @@ fn a_cgroup_that_has_gone_starts_nothing() {
     let name = format!("remit-test-{}-c", std::process::id());
     let cgroups = Cgroups::open(&name).unwrap();
     let (fixture, sandbox) = (fixture(), sandbox());
-    let cgroup = cgroups.create("1", &LIMITS).unwrap();
+    let cgroup = cgroups.make("1").unwrap();
     let path = std::fs::read_link(format!("/proc/self/fd/{}", cgroup.fd().as_raw_fd())).unwrap();
     std::fs::remove_dir(path).unwrap();
     let with = With {
@@ -218,7 +219,7 @@ fn leftovers_of_the_same_name_are_swept() {
     let name = format!("remit-test-{}-b", std::process::id());
     let cgroups = Cgroups::open(&name).unwrap();
     let (fixture, sandbox) = (fixture(), sandbox());
-    let left = cgroups.create("left", &LIMITS).unwrap();
+    let left = cgroups.make("left").unwrap();
     let uid = uid();
     let with = With {
         uid: Some(uid),
@@ -240,7 +241,7 @@ fn leftovers_of_the_same_name_are_swept() {
     assert!(!path.exists(), "the sweep has not removed it");
     assert!(again.path().exists(), "the sweep has taken what is in use");
     for bad in ["", "../x", "a/b", "a b"] {
-        assert!(third.create(bad, &LIMITS).is_err(), "{bad}");
+        assert!(third.make(bad).is_err(), "{bad}");
     }
     end(fixture);
 }
@@ -334,7 +335,7 @@ fn without_clone3_a_job_joins_its_cgroup() {
             "/",
         ),
     ] {
-        let cgroup = fixture.cgroups.create("job", &LIMITS).unwrap();
+        let cgroup = fixture.cgroups.make("job").unwrap();
         let with = With {
             cgroup: Some(&cgroup),
             ..With::default()

@@ -530,7 +530,7 @@ pub(super) fn changes_in(sandbox: &Sandbox, script: &str) -> String {
     };
     let job = start(sandbox, &fixture, &["sh", "-c", script], &with).unwrap();
     progress(&job);
-    let kept = job.reports.kept_view(&Closing::here()).unwrap();
+    let kept = job.reports.kept_view(&Closing::by(drop)).unwrap();
     let ran = finish(job);
     assert_eq!(ran.code(), Some(0), "{ran:?}");
     assert!(!cgroup.populated().unwrap());
@@ -665,7 +665,7 @@ fn extraction_is_a_job_without_other_rights() {
     );
     let job = start(&sandbox, &fixture, &["sh", "-c", &script], &with).unwrap();
     progress(&job);
-    let kept = job.reports.kept_view(&Closing::here()).unwrap();
+    let kept = job.reports.kept_view(&Closing::by(drop)).unwrap();
     assert_eq!(finish(job).code(), Some(0));
     let profile = ExtractProfile { limits: LIMITS };
     let sandbox = compile_extract(&profile, &probe().unwrap()).unwrap();
@@ -770,7 +770,7 @@ fn kept_view_is_read_only_and_keeps_its_secrets() {
     };
     let job = start(&sandbox, &fixture, &["true"], &with).unwrap();
     progress(&job);
-    let kept = job.reports.kept_view(&Closing::here()).unwrap();
+    let kept = job.reports.kept_view(&Closing::by(drop)).unwrap();
     assert_eq!(finish(job).code(), Some(0));
     end(fixture);
     let text = look(&kept, || {

@@ -101,18 +101,7 @@ impl Cgroups {
         &self.controllers
     }
 
-    /// Creates a cgroup for job `id` (letters, digits, hyphens), with the limits whose controller is available.
-    pub fn create(&self, id: &str, limits: &Limits) -> Result<Cgroup> {
-        let cgroup = self.make(id)?;
-        match self.limit(&cgroup, limits) {
-            Ok(()) => Ok(cgroup),
-            Err(error) => {
-                let _ = cgroup.remove();
-                Err(error)
-            }
-        }
-    }
-
+    /// Makes a cgroup for job `id` (letters, digits, hyphens), without limits.
     pub fn make(&self, id: &str) -> Result<Cgroup> {
         let path = self.directory.join(format!("{}{id}", self.prefix));
         let doing = || format!("cannot make the cgroup '{}'", path.display());

@@ -1,4 +1,4 @@
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
@@ -355,17 +355,6 @@ pub fn set_name(name: &CStr) -> io::Result<()> {
     // SAFETY: a NUL-terminated string.
     check(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) }.into())?;
     Ok(())
-}
-
-/// Baseline of the benchmarks: a child that only executes, with the standard descriptors inherited.
-#[doc(hidden)]
-pub fn bare_child(argv: &[CString], env: &[CString]) -> io::Result<(i32, OwnedFd)> {
-    let (args, env) = (super::Pointers::new(argv), super::Pointers::new(env));
-    let program = argv.first().ok_or(io::ErrorKind::InvalidInput)?;
-    fork(ForkCall::Clone3, None, || {
-        super::execve(program, &args, &env);
-        127
-    })
 }
 
 /// Returns true if a process, or a zombie, has this real uid. For uid 0 it looks for the caller's. getpriority(2).

@@ -173,8 +173,16 @@ fn serve() -> Result<(), Failure> {
 
 impl Small {
     fn fork(&self) -> Result<Duration, Failure> {
+        let [program] = &self.argv;
+        let (argv, env) = (
+            sys::Pointers::new(&self.argv),
+            sys::Pointers::new(&self.env),
+        );
         let start = Instant::now();
-        let (pid, pidfd) = sys::bare_child(&self.argv, &self.env)?;
+        let (pid, pidfd) = sys::fork(sys::ForkCall::Clone3, None, || {
+            sys::execve(program, &argv, &env);
+            127
+        })?;
         wait(pidfd.as_fd())?;
         let took = start.elapsed();
         succeeded(pid)?;

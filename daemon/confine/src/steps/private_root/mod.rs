@@ -144,7 +144,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 pub(crate) use build::{MountParams, build, put};
-pub(crate) use model::{Access, Content, DEVICES, Host, MAX_DEVICES, Mount, Root};
+pub(crate) use model::{Access, Content, DEVICES, Host, Mount, Root};
 use model::{Private, is_left_out, relative};
 use plan::Plan;
 use serde::{Deserialize, Serialize};

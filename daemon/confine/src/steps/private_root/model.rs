@@ -100,8 +100,6 @@ impl Access {
     }
 }
 
-impl Root {}
-
 /// Returns true if an optional path is left out: it is missing, or goes through a link.
 pub(super) fn is_left_out(e: &io::Error) -> bool {
     matches!(
@@ -135,5 +133,3 @@ pub(crate) const DEVICES: [(&str, u32, u32); 6] = [
     ("/dev/urandom", 1, 9),
     ("/dev/tty", 5, 0),
 ];
-
-pub(crate) const MAX_DEVICES: usize = DEVICES.len();

@@ -1,19 +1,29 @@
+use std::ffi::CString;
 use std::io::Write;
 
 use remit_spawn::{Description, Failure, Fork, Report};
 
 use super::*;
 
+fn child(argv: &[CString]) -> (i32, OwnedFd) {
+    let (args, env) = (sys::Pointers::new(argv), sys::Pointers::new(&[]));
+    let child = || {
+        sys::execve(&argv[0], &args, &env);
+        127
+    };
+    sys::fork(sys::ForkCall::Clone3, None, child).unwrap()
+}
+
 /// A process that lives until it is killed, and the other end of its socket.
 fn process() -> (Process, OwnedFd) {
     let argv = [c"/bin/sleep".to_owned(), c"1000".to_owned()];
-    let (pid, pidfd) = sys::bare_child(&argv, &[]).unwrap();
+    let (pid, pidfd) = child(&argv);
     let (own_end, its) = socket::pair(1).unwrap();
     let process = Process {
         pid,
         pidfd,
         socket: own_end,
-        closing: Closing::here(),
+        closing: Closing::by(drop),
         kernel: Kernel::default(),
         patience: Duration::from_secs(1),
         over: RefCell::default(),
@@ -211,7 +221,7 @@ fn only_own_children_are_waited_for_again() {
     let (process, _its) = process();
     // A child that lives, one that another part of the daemon has reaped, and a process of somebody else.
     let argv = [c"/bin/true".to_owned()];
-    let (reaped, _) = sys::bare_child(&argv, &[]).unwrap();
+    let (reaped, _) = child(&argv);
     sys::wait(reaped, 0).unwrap();
     let stranger = sys::parent().cast_signed();
     process.reap(vec![process.pid, reaped, stranger]);
