@@ -111,7 +111,7 @@ pub struct Description {
     pub needs_cgroup: bool,
     /// Processes that serve each job in addition to its own. They count among the tasks of its cgroup.
     pub attendants: u64,
-    /// The profile's paths, in the order of `Progress::Failed::at`.
+    /// The profile's paths, in the order of `StepFailure::at`.
     pub paths: Vec<PathBuf>,
     pub ceilings: Ceilings,
 }
