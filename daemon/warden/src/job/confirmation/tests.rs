@@ -319,7 +319,7 @@ fn damaged_file_names_a_way_out_without_the_daemon() {
     let state = mkdtemp(&std::env::temp_dir().join("remit-damaged-XXXXXX")).unwrap();
     std::fs::create_dir(state.join("warden")).unwrap();
     let path = state.join("warden/unconfirmed");
-    std::fs::write(&path, b"remit confirm 1\n").unwrap();
+    std::fs::write(&path, b"remit confirm 2\nx").unwrap();
     let why = Confirmations::open(&state).unwrap_err();
     assert!(why.contains("move this file away"), "{why}");
     // Every other verb asks the daemon, which does not start.
