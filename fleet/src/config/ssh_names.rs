@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use remit_openssh::{is_literal, matches, words};
+use remit_openssh::{expand, words};
 
 use crate::host_name::HostName;
 
@@ -50,7 +50,7 @@ impl SshNames {
                 ConfigLine::Hosts(words) => self.add_names(&words),
                 ConfigLine::Include(patterns) => {
                     for pattern in patterns {
-                        for file in glob(&included(home, &pattern)) {
+                        for file in included(home, &pattern) {
                             self.add(home, &file, depth + 1, files);
                         }
                     }
@@ -95,39 +95,15 @@ impl ConfigLine {
 }
 
 /// A relative path is in `~/.ssh`.
-fn included(home: &Path, pattern: &str) -> PathBuf {
-    match pattern.strip_prefix("~/") {
+fn included(home: &Path, pattern: &str) -> Vec<PathBuf> {
+    let pattern = match pattern.strip_prefix("~/") {
         Some(rest) => home.join(rest),
         None => home.join(".ssh").join(pattern),
-    }
-}
-
-/// Expands `*` and `?` in each component (glob(7), without brackets), sorted.
-fn glob(path: &Path) -> Vec<PathBuf> {
-    let mut found = vec![PathBuf::new()];
-    for part in path.components() {
-        let name = part.as_os_str().to_string_lossy();
-        if is_literal(&name) {
-            found.iter_mut().for_each(|path| path.push(part));
-            continue;
-        }
-        let entries = found
-            .iter()
-            .flat_map(|dir| fs::read_dir(dir).into_iter().flatten());
-        let mut next: Vec<PathBuf> = entries
-            .flatten()
-            .filter(|entry| {
-                let entry = entry.file_name();
-                let entry = entry.to_string_lossy();
-                !entry.starts_with('.') && matches(&name, &entry)
-            })
-            .map(|entry| entry.path())
-            .take(FILES)
-            .collect();
-        next.sort();
-        found = next;
-    }
-    found
+    };
+    expand(&pattern, FILES, |dir| {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    })
 }
 
 #[cfg(test)]
@@ -164,11 +140,11 @@ mod tests {
         let write = |name: &str, text: &str| fs::write(home.join(".ssh").join(name), text).unwrap();
         write(
             "config",
-            "Host web1 *.example.org -x\nInclude conf.d/* ~/.ssh/more\nHost web1 db1\n",
+            "Host web1 *.example.org -x\nInclude conf.d/[0-9]* ~/.ssh/more\nHost web1 db1\n",
         );
         write("conf.d/20-b", "Host b\nInclude config\n");
         write("conf.d/10-a", "Host a b\n");
-        write("conf.d/.hidden", "Host hidden\n");
+        write("conf.d/_old", "Host old\n");
         write("more", "Host more\u{1b} more\n");
         let names = SshNames::read(&home, &home.join(".ssh/config"));
         let names: Vec<&str> = names.all.iter().map(HostName::as_str).collect();

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use remit_openssh::{matches, words};
+use remit_openssh::{expand, words};
 
 use super::pattern::{self, Connection, PatternKind};
 
@@ -158,7 +158,7 @@ impl Blocks {
                     continue;
                 }
                 for pattern in rest {
-                    for file in glob(&Path::new(DIR).join(pattern)) {
+                    for file in included(pattern) {
                         self.file(&file, &criteria, depth + 1);
                     }
                 }
@@ -186,30 +186,11 @@ fn criteria_of(words: &[String]) -> Vec<(String, String)> {
     found
 }
 
-/// Expands `*` and `?` in each path component (glob(7), without brackets).
-fn glob(path: &Path) -> Vec<PathBuf> {
-    let mut found = vec![PathBuf::new()];
-    for part in path.components() {
-        let name = part.as_os_str().to_string_lossy();
-        if !name.contains(['*', '?', '[']) {
-            found.iter_mut().for_each(|path| path.push(part));
-            continue;
-        }
-        let mut next = Vec::new();
-        for dir in &found {
-            let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-            let fitting = entries.filter(|entry| {
-                let entry = entry.file_name();
-                let entry = entry.to_string_lossy();
-                // Brackets match any name: this reads too many files rather than too few.
-                let loose = name.contains('[') || matches(&name, &entry);
-                loose && !entry.starts_with('.')
-            });
-            next.extend(fitting.map(|entry| entry.path()));
-        }
-        next.sort();
-        found = next;
-    }
+fn included(pattern: &str) -> Vec<PathBuf> {
+    let mut found = expand(&Path::new(DIR).join(pattern), usize::MAX, |dir| {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    });
     found.retain(|path| path.is_file());
     found
 }
