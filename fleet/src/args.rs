@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, value_parser};
+use remit_common::names::JobId;
 
 use crate::approvals::request::{Digest, Target};
 use crate::commands::clients::ClientVerb;
@@ -215,10 +216,8 @@ pub struct PutArgs {
 }
 
 fn commit(word: &str) -> Result<String, &'static str> {
-    let is_id = word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_id
-        .then(|| word.to_owned())
-        .ok_or("it does not have 32 hexadecimal digits")
+    let id = word.parse::<JobId>().map(|id| id.to_string());
+    id.map_err(|_| "it does not have 32 hexadecimal digits")
 }
 
 fn pair(word: &str) -> Result<(String, String), String> {
@@ -250,6 +249,20 @@ mod tests {
         let words = parts.filter_map(|part| part.split_whitespace().next());
         let of_help: Vec<&str> = words.filter(is_status).collect();
         assert_eq!(of_help, of_page);
+    }
+
+    #[test]
+    fn id_of_a_commit_has_one_form() {
+        let id = "0123456789abcdef".repeat(2);
+        for (word, is_id) in [
+            (id.clone(), true),
+            (id.to_uppercase(), true),
+            (format!("{id}0"), false),
+            (id.replace('f', ""), false),
+            (id.replace('f', "g"), false),
+        ] {
+            assert_eq!(commit(&word).ok(), is_id.then(|| id.clone()), "{word}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgGroup, Args, Subcommand, ValueHint};
 use remit_common::id_prefix::IdPrefix;
+use remit_common::names::JobId;
 use remit_common::span;
 use remit_wire::edits::CallText;
 
@@ -217,11 +218,10 @@ pub struct UndoArgs {
 }
 
 fn commit_id(text: &str) -> Result<String, &'static str> {
-    let is_id = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let id = is_id.then(|| text.to_ascii_lowercase());
-    id.ok_or(
-        "it does not have 32 hex digits: an undo takes the whole id, as the commit and 'remit confirm' print it",
-    )
+    let id = text.parse::<JobId>().map(|id| id.to_string());
+    id.map_err(|_| {
+        "it does not have 32 hex digits: an undo takes the whole id, as the commit and 'remit confirm' print it"
+    })
 }
 
 /// One `NAME=VALUE`.

@@ -58,7 +58,7 @@ impl CommitStep {
 }
 
 fn is_id(text: &str) -> bool {
-    text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    text.parse::<JobId>().is_ok()
 }
 
 #[derive(Debug, Default)]
