@@ -2,7 +2,11 @@
 
 use remit_common::text;
 use rmcp::ErrorData;
-use rmcp::model::{ClientRequest, ErrorCode, InitializeRequest, ProtocolVersion, RequestId};
+use rmcp::model::{
+    CancelledNotification, CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification,
+    ClientRequest, ErrorCode, InitializeRequest, JsonRpcMessage, ProtocolVersion, RequestId,
+};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -60,8 +64,10 @@ pub enum ClientLine<I> {
 }
 
 /// An error answer. Without an id the client at least sees that something was wrong.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
+#[serde(tag = "jsonrpc", rename = "2.0")]
 pub struct Fault<I> {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<I>,
     pub error: ErrorData,
 }
@@ -72,6 +78,13 @@ impl<I> Fault<I> {
         let error = ErrorData::new(code, message, None);
         Self { id, error }
     }
+}
+
+/// Returns the message that ends the request with this key.
+pub fn cancelled(key: RequestId) -> ClientJsonRpcMessage {
+    let param = CancelledNotificationParam::new(Some(key), None);
+    let cancelled = CancelledNotification::new(param);
+    JsonRpcMessage::notification(ClientNotification::CancelledNotification(cancelled))
 }
 
 /// Returns the answer to a line of over [`MAX_LINE`] bytes.

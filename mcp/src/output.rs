@@ -4,6 +4,7 @@ use std::future;
 use std::io::{self, ErrorKind, Read, Write};
 use std::thread;
 
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::lines::{Line, Lines, MAX_LINE};
@@ -47,6 +48,12 @@ impl Output {
         let (done, written) = oneshot::channel();
         self.0.send(Task::Tell(done)).await.map_err(|_| Gone)?;
         written.await.map_err(|_| Gone)
+    }
+}
+
+impl From<Gone> for io::Error {
+    fn from(_: Gone) -> Self {
+        ErrorKind::BrokenPipe.into()
     }
 }
 
@@ -123,10 +130,19 @@ fn write(mut output: impl Write, mut tasks: mpsc::Receiver<Task>) -> io::Result<
     Ok(())
 }
 
-/// Returns when the output is broken: with the error, or nothing if its reader is gone.
-pub async fn broken(why: oneshot::Receiver<io::Error>) -> Option<io::Error> {
+/// Returns the line of a message for [`OutputPermit::put`].
+pub fn to_line(message: &impl Serialize) -> Vec<u8> {
+    // Plain data always serializes.
+    let mut line = serde_json::to_vec(message).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+/// Returns when the output is broken: with a sentence, or nothing if its reader is gone.
+pub async fn broken(why: oneshot::Receiver<io::Error>) -> Option<String> {
     match why.await {
-        Ok(error) => Some(error).filter(|error| error.kind() != ErrorKind::BrokenPipe),
+        Ok(error) if error.kind() == ErrorKind::BrokenPipe => None,
+        Ok(error) => Some(format!("cannot write to stdout: {error}")),
         Err(_) => future::pending().await,
     }
 }

@@ -15,7 +15,6 @@ use remit_wire::client::{Client, ClientError};
 use remit_wire::transfer::{TransferError, get, put};
 use rmcp::ServiceExt;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::command_line::{CommandLine, Exit, HELP, Mode, asked_by_ssh, is_for_shim};
@@ -172,20 +171,13 @@ async fn serve(daemon: Daemon, behalf: Option<Behalf>) -> Exit {
         biased;
         () = input_ended => Exit::Ok,
         () = stdio::reader_gone() => Exit::Ok,
-        exit = written(why) => exit,
+        why = broken(why) => why.map_or(Exit::Ok, |why| {
+            say(&why);
+            Exit::Output
+        }),
         end = protocol => {
             say(&format!("the protocol ended early: {end:?}"));
             Exit::Internal
-        }
-    }
-}
-
-async fn written(why: oneshot::Receiver<io::Error>) -> Exit {
-    match broken(why).await {
-        None => Exit::Ok,
-        Some(error) => {
-            say(&format!("cannot write to stdout: {error}"));
-            Exit::Output
         }
     }
 }

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use remit_common::refusal::{Code, Refusal};
-use remit_mcp::jsonrpc::too_long;
+use remit_mcp::jsonrpc::{cancelled, too_long};
 use remit_mcp::lines::Line;
-use remit_mcp::output::Output;
+use remit_mcp::output::{Output, to_line};
 use remit_mcp::server_info;
 use rmcp::RoleServer;
 use rmcp::model::{
-    CancelledNotification, CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification,
-    ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage, ServerNotification,
+    ClientJsonRpcMessage, JsonRpcError, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
+    ServerNotification,
 };
 use rmcp::transport::Transport;
 use serde::Serialize;
@@ -109,7 +109,7 @@ impl Stdio {
         let bytes = match line {
             Line::Whole(bytes) => bytes,
             Line::TooLong(ends) => {
-                self.refusal = Some(fault(&too_long(&ends)));
+                self.refusal = Some(to_line(&too_long::<ClientId>(&ends)));
                 return None;
             }
         };
@@ -120,7 +120,7 @@ impl Stdio {
                     .table
                     .quietly(Ok(()), |table| table.accept(id, kind, bytes.len(), asked));
                 self.refusal = accepted.err().map(|why| match why {
-                    NotTaken::Duplicate(id) => fault(&jsonrpc::duplicate(id)),
+                    NotTaken::Duplicate(id) => to_line(&jsonrpc::duplicate(id)),
                     NotTaken::Busy(id) => answered(&id, &ToolAnswer::refused(&busy()), era),
                 });
                 None
@@ -128,7 +128,7 @@ impl Stdio {
             Incoming::Cancelled(id) => self.cancel(&id),
             Incoming::Nothing => None,
             Incoming::Fault(error) => {
-                self.refusal = Some(fault(&error));
+                self.refusal = Some(to_line(&error));
                 None
             }
         }
@@ -165,10 +165,7 @@ impl Stdio {
                     call.abort();
                     return None;
                 }
-                let param = CancelledNotificationParam::new(Some(RequestId::Number(key)), None);
-                Some(JsonRpcMessage::notification(
-                    ClientNotification::CancelledNotification(CancelledNotification::new(param)),
-                ))
+                Some(cancelled(RequestId::Number(key)))
             }
             Cancel::Ignore => None,
         }
@@ -192,7 +189,7 @@ impl Transport<RoleServer> for Stdio {
         let line = encode(item, id);
         async move {
             if let Some(line) = line {
-                let permit = output.permit().await.map_err(|_| broken())?;
+                let permit = output.permit().await?;
                 permit.put(line);
             }
             if let Some(key) = key {
@@ -249,25 +246,10 @@ impl Transport<RoleServer> for Stdio {
 }
 
 #[derive(Serialize)]
+#[serde(tag = "jsonrpc", rename = "2.0")]
 struct WireAnswer<'a, T> {
-    jsonrpc: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a ClientId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<T>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a ErrorData>,
-}
-
-impl<'a> WireAnswer<'a, ()> {
-    fn error(id: Option<&'a ClientId>, error: &'a ErrorData) -> Self {
-        Self {
-            jsonrpc: "2.0",
-            id,
-            result: None,
-            error: Some(error),
-        }
-    }
+    id: &'a ClientId,
+    result: T,
 }
 
 /// Refuses a call above the bounds of the table. It was not sent, so nothing has started.
@@ -278,23 +260,17 @@ fn busy() -> Refusal {
         .next("wait for an answer, or start runs with a short wait_ms and follow them with job")
 }
 
-fn fault(Fault { id, error }: &Fault) -> Vec<u8> {
-    to_line(&WireAnswer::error(id.as_ref(), error))
-}
-
 /// Returns the line for a message. `id` is the client's id of an answer, `Some(None)` for a cancelled request.
 fn encode(item: ServerJsonRpcMessage, id: Option<Option<ClientId>>) -> Option<Vec<u8>> {
     match (item, id) {
         (_, Some(None)) => None,
-        (JsonRpcMessage::Response(response), Some(id)) => Some(to_line(&WireAnswer {
-            jsonrpc: "2.0",
-            id: id.as_ref(),
-            result: Some(response.result),
-            error: None,
+        (JsonRpcMessage::Response(response), Some(Some(id))) => Some(to_line(&WireAnswer {
+            id: &id,
+            result: response.result,
         })),
-        (JsonRpcMessage::Error(error), id) => {
+        (JsonRpcMessage::Error(JsonRpcError { error, .. }), id) => {
             let id = id.flatten();
-            Some(to_line(&WireAnswer::error(id.as_ref(), &error.error)))
+            Some(to_line(&Fault { id, error }))
         }
         (other, _) => Some(to_line(&other)),
     }
@@ -330,12 +306,7 @@ fn repeat(id: &ClientId, state: &RequestState) -> Vec<u8> {
         "_meta": server_info(&implementation()),
         "requestState": state.to_string(),
     });
-    to_line(&WireAnswer {
-        jsonrpc: "2.0",
-        id: Some(id),
-        result: Some(result),
-        error: None,
-    })
+    to_line(&WireAnswer { id, result })
 }
 
 fn add(line: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
@@ -347,19 +318,9 @@ pub fn notification(notification: ServerNotification) -> Vec<u8> {
     to_line(&ServerJsonRpcMessage::notification(notification))
 }
 
-fn to_line(message: &impl Serialize) -> Vec<u8> {
-    let mut line = serde_json::to_vec(message).unwrap_or_default();
-    line.push(b'\n');
-    line
-}
-
 fn key(id: &RequestId) -> Option<i64> {
     match id {
         RequestId::Number(key) => Some(*key),
         RequestId::String(_) => None,
     }
-}
-
-fn broken() -> io::Error {
-    io::ErrorKind::BrokenPipe.into()
 }

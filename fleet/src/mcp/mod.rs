@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use remit_mcp::output::{self, broken};
 use rmcp::ServiceExt;
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::config::ConfigError;
@@ -68,20 +67,13 @@ pub async fn serve(engine: Result<Arc<Engine>, ConfigError>) -> Exit {
     tokio::select! {
         biased;
         () = ended => Exit::Ok,
-        exit = written(why) => exit,
+        why = broken(why) => why.map_or(Exit::Ok, |why| {
+            say(&why);
+            Exit::Output
+        }),
         end = protocol => {
             say(&format!("the protocol ended early: {end:?}"));
             Exit::Internal
-        }
-    }
-}
-
-async fn written(why: oneshot::Receiver<io::Error>) -> Exit {
-    match broken(why).await {
-        None => Exit::Ok,
-        Some(error) => {
-            say(&format!("cannot write to stdout: {error}"));
-            Exit::Output
         }
     }
 }

@@ -9,14 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use remit_mcp::jsonrpc::{self, ClientLine, RequestKind};
 use remit_mcp::lines::Line;
-use remit_mcp::output::Output;
+use remit_mcp::output::{Output, to_line};
 use rmcp::RoleServer;
 use rmcp::model::{
-    CancelledNotification, CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification,
-    ErrorCode, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
+    ClientJsonRpcMessage, ErrorCode, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
 };
 use rmcp::transport::Transport;
-use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
 
 type Fault = jsonrpc::Fault<RequestId>;
@@ -159,12 +157,7 @@ impl Stdio {
                 }
             }
             // Others would end the library before its first request.
-            ClientLine::Cancelled(id) => Ok(self.table.cancel(&id).map(|key| {
-                let param = CancelledNotificationParam::new(Some(key), None);
-                JsonRpcMessage::notification(ClientNotification::CancelledNotification(
-                    CancelledNotification::new(param),
-                ))
-            })),
+            ClientLine::Cancelled(id) => Ok(self.table.cancel(&id).map(jsonrpc::cancelled)),
             ClientLine::Nothing => Ok(None),
             ClientLine::Fault(fault) => Err(fault),
         }
@@ -181,8 +174,7 @@ impl Transport<RoleServer> for Stdio {
         let (table, output) = (self.table.clone(), self.output.clone());
         async move {
             // Before the answer is one, so that a client that does not read is not served more.
-            let permit = output.permit().await;
-            let permit = permit.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+            let permit = output.permit().await?;
             match answered(&mut item).cloned() {
                 Some(key) => table.answer(&key, |id| {
                     answered(&mut item)
@@ -204,7 +196,7 @@ impl Transport<RoleServer> for Stdio {
                     break;
                 };
                 if let Some(fault) = self.fault.take() {
-                    permit.put(to_line(&WireFault::new(&fault)));
+                    permit.put(to_line(&fault));
                 }
             }
             let Some(line) = self.lines.recv().await else {
@@ -234,34 +226,10 @@ fn answered(item: &mut ServerJsonRpcMessage) -> Option<&mut RequestId> {
     }
 }
 
-#[derive(Serialize)]
-struct WireFault<'a> {
-    jsonrpc: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a RequestId>,
-    error: &'a ErrorData,
-}
-
-impl<'a> WireFault<'a> {
-    fn new(fault: &'a Fault) -> Self {
-        Self {
-            jsonrpc: "2.0",
-            id: fault.id.as_ref(),
-            error: &fault.error,
-        }
-    }
-}
-
-fn to_line(message: &impl Serialize) -> Vec<u8> {
-    // Plain data always serializes.
-    let mut line = serde_json::to_vec(message).unwrap_or_default();
-    line.push(b'\n');
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use remit_mcp::output::Task;
+    use rmcp::model::ErrorData;
     use serde_json::{Value, json};
 
     use super::*;
