@@ -76,11 +76,11 @@ pub fn page(requests: &[HostRequest]) -> String {
         match difference {
             Some((other, difference)) => {
                 let _ = writeln!(out, "== {names}: as {}, but", first_name(other));
-                add(&mut out, &difference);
+                add_text(&mut out, &difference);
             }
             None => {
                 let _ = writeln!(out, "== {names}");
-                add(&mut out, &group.text);
+                add_text(&mut out, &group.text);
             }
         }
         for request in &group.requests {
@@ -131,7 +131,8 @@ pub fn names(requests: &[&HostRequest]) -> String {
     names.join(" ")
 }
 
-fn add(out: &mut String, text: &str) {
+/// Indents the text of a host: it cannot imitate a line of this program.
+pub fn add_text(out: &mut String, text: &str) {
     for line in text.lines() {
         let _ = writeln!(out, "  {line}");
     }

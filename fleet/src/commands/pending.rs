@@ -8,6 +8,7 @@ use remit_common::names::SetId;
 use serde_json::{Value, json};
 
 use super::render::print;
+use super::run;
 use crate::approvals::page::{self, names};
 use crate::approvals::request::{self, HostRequest};
 use crate::args::PendingArgs;
@@ -15,7 +16,6 @@ use crate::engine::Engine;
 use crate::exit::{Exit, say};
 use crate::host_name::HostName;
 use crate::remote;
-use crate::selector;
 
 /// What hosts list.
 #[derive(Default)]
@@ -47,15 +47,11 @@ pub async fn pending(engine: &Arc<Engine>, args: &PendingArgs) -> Exit {
 
 /// Returns the hosts of `--on`, or all.
 pub fn chosen(engine: &Engine, on: Option<&str>) -> Result<Vec<HostName>, Exit> {
-    let words: Option<Vec<&str>> = on.map(|on| selector::words(on).collect());
-    let chosen = match &words {
-        None => engine.fleet.hosts.iter().collect(),
-        Some(words) => engine.choose(Some(words)).map_err(|error| {
-            say(&error.0);
-            Exit::Usage
-        })?,
-    };
-    Ok(chosen.into_iter().map(|host| host.name.clone()).collect())
+    let names = engine.fleet.hosts.iter().map(|host| host.name.clone());
+    match on {
+        None => Ok(names.collect()),
+        on => run::chosen(engine, on),
+    }
 }
 
 pub fn words(words: &[&str]) -> Vec<String> {

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use remit_common::text;
 use serde_json::{Map, Value};
 
+use crate::approvals::page::add_text;
 use crate::columns;
 use crate::engine::diff;
 use crate::engine::group::{Group, Grouped};
@@ -146,13 +147,6 @@ fn add_words(out: &mut String, key: &str, words: &str) {
         .map(|line| text::line(line.as_bytes(), WORDS))
         .collect();
     add_text(out, &format!("{key}: {}", lines.join("\n  ")));
-}
-
-/// Indents the text of a host: it cannot imitate a line of this program.
-fn add_text(out: &mut String, text: &str) {
-    for line in text.lines() {
-        let _ = writeln!(out, "  {line}");
-    }
 }
 
 fn names(hosts: &[String], asked: usize) -> String {

@@ -21,16 +21,13 @@ const PLAN: usize = 64;
 pub fn report(set: &Set, budget: usize) -> Map<String, Value> {
     let board = set.snapshot();
     let own = own(set, &board, budget / 2);
-    let size = size(&own);
     let outcomes = set.hosts().iter().zip(board.outcomes);
     let outcomes = outcomes.filter_map(|(host, outcome)| {
         let outcome = outcome?.map(|answered| without_undo(without_approval(answered.result)));
         Some((host.to_string(), outcome))
     });
     let grouped = group::group(outcomes, Fold::Exact);
-    let mut data = report::fitted(&grouped, budget.saturating_sub(size));
-    data.extend(own);
-    data
+    report::fitted_with(&grouped, own, budget)
 }
 
 /// Returns what this program itself knows, in at most `budget` bytes if its lists of hosts can be cut to that. No host has a
