@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use remit_common::accounts::ROOT_GROUPS;
 use remit_wire::host::{Account, Group, List, Session, Users};
 
 use crate::read::{self, Gaps, Sources, Why};
@@ -11,25 +12,8 @@ use crate::utmp::{self, Kind};
 const MAX_LISTED: usize = 256;
 const MEMBERS: usize = 16;
 const NO_SHELL: &[&str] = &["nologin", "false", "true", "sync", "shutdown", "halt"];
-/// Groups that give access to root, to others' data, or to remit.
-const GROUPS: &[&str] = &[
-    "root",
-    "sudo",
-    "wheel",
-    "admin",
-    "adm",
-    "systemd-journal",
-    "docker",
-    "lxd",
-    "incus",
-    "incus-admin",
-    "libvirt",
-    "kvm",
-    "disk",
-    "shadow",
-    "remit",
-    "remit-admin",
-];
+/// Groups beyond [`ROOT_GROUPS`] that give access to others' data, or to remit.
+const OTHER_GROUPS: &[&str] = &["adm", "systemd-journal", "kvm", "remit", "remit-admin"];
 
 pub(crate) fn gather(
     at: &Sources,
@@ -114,12 +98,17 @@ fn accounts(text: &str) -> Vec<Account> {
     accounts
 }
 
+fn is_privileged(group: &str) -> bool {
+    let mut names = ROOT_GROUPS.iter().map(|(name, _)| name);
+    names.any(|name| *name == group) || OTHER_GROUPS.contains(&group)
+}
+
 /// Members by the primary group of their account count, too. root is in its own group by that, which says nothing.
 fn groups(text: &str, accounts: &str) -> Vec<Group> {
     text.lines()
         .filter_map(|line| {
             let mut fields = line.split(':');
-            let name = fields.next().filter(|name| GROUPS.contains(name))?;
+            let name = fields.next().filter(|name| is_privileged(name))?;
             let gid: Option<u64> = fields.nth(1)?.parse().ok();
             let members = fields.next()?.split(',').map(str::trim);
             let members = members.filter(|member| !member.is_empty());
@@ -187,7 +176,7 @@ mod tests {
     #[test]
     fn groups_of_interest_have_members() {
         let text = "root:x:0:\nsudo:x:27:alice,bob\nadm:x:4:\ncdrom:x:24:alice\nwheel:x:10:carol\ndocker:x:999:\n\
-                    lxd:x:odd:\nremit:x\n";
+                    lxd:x:odd:\nremit:x\nmicrok8s:x:998:alice\nremit-admin:x:997:carol\n";
         // bob and dave by their primary groups.
         let accounts = "root:x:0:0::/root:\nalice:x:1000:1000::/:\nbob:x:1001:999::/:\ndave:x:1002:27::/:\n\
                         alice:x:1000:27::/:\nodd:x:1:y::/:\n";
@@ -197,7 +186,13 @@ mod tests {
             .collect();
         assert_eq!(
             listed,
-            ["sudo: alice,bob,dave", "wheel: carol", "docker: bob"]
+            [
+                "sudo: alice,bob,dave",
+                "wheel: carol",
+                "docker: bob",
+                "microk8s: alice",
+                "remit-admin: carol"
+            ]
         );
     }
 
