@@ -16,7 +16,7 @@ use remit_common::names::Runtime;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{RELEASE, caps, text};
 use remit_edit::{Action, Edit};
-use remit_plan::{Plan, Upload};
+use remit_plan::{FILE_BYTES, Plan, Upload};
 use remit_wire::client::Client;
 use remit_wire::request_id;
 use remit_wire::transfer::{self, TransferError};
@@ -100,7 +100,7 @@ pub fn get(context: &Context, args: &GetArgs) -> Result<Exit, Failure> {
     let part = beside(&to)?;
     let mut file = part_file(&part)?;
     let kept = fetch(&mut file).and_then(|upload| {
-        fs::rename(&part, &to).map_err(|error| unwritable(&to, &error))?;
+        fs::rename(&part, &to).map_err(|error| unusable("write", &to, &error))?;
         Ok(upload)
     });
     let upload = match kept {
@@ -152,8 +152,10 @@ fn target(to: Option<&Path>, from: &[u8]) -> Result<PathBuf, Failure> {
 }
 
 pub fn name(path: &Path, file: &mut File) -> Result<Upload, Failure> {
-    let upload = transfer::copy(file, &mut io::sink()).map_err(|error| about(path, &error))?;
-    file.rewind().map_err(|error| about(path, &error))?;
+    let upload = transfer::copy(file, &mut io::sink());
+    let upload = upload.map_err(|error| unusable("read", path, &error))?;
+    file.rewind()
+        .map_err(|error| unusable("read", path, &error))?;
     match upload.size {
         0 => Err(Failure::Input(Refusal::new(
             Code::InvalidArgs,
@@ -166,8 +168,21 @@ pub fn name(path: &Path, file: &mut File) -> Result<Upload, Failure> {
     }
 }
 
+/// Opens a file that a plan can have, before its bytes are read.
 pub fn opened(path: &Path) -> Result<File, Failure> {
-    File::open(path).map_err(|error| about(path, &error))
+    let failed = |error: io::Error| unusable("read", path, &error);
+    // Opening a FIFO would block for ever.
+    let found = path.metadata().map_err(failed)?;
+    let (code, why) = match (found.is_file(), found.len()) {
+        (false, _) => (Code::InvalidArgs, "is no regular file".to_owned()),
+        (true, 0..=FILE_BYTES) => return File::open(path).map_err(failed),
+        (true, _) => (
+            Code::TooLarge,
+            format!("has more than {FILE_BYTES} bytes, the most that a plan takes"),
+        ),
+    };
+    let text = format!("'{}' {why}", path.display());
+    Err(Failure::Input(Refusal::new(code, text)))
 }
 
 pub fn send(runtime: &Runtime, upload: Upload, file: &mut impl Read) -> Result<(), Failure> {
@@ -339,13 +354,8 @@ fn failed(error: TransferError) -> Failure {
     }
 }
 
-fn about(path: &Path, error: &dyn std::fmt::Display) -> Failure {
-    let text = format!("cannot read '{}': {error}", path.display());
-    Failure::Input(Refusal::new(Code::InvalidArgs, text))
-}
-
-fn unwritable(path: &Path, error: &io::Error) -> Failure {
-    let text = format!("cannot write '{}': {error}", path.display());
+fn unusable(verb: &str, path: &Path, error: &dyn std::fmt::Display) -> Failure {
+    let text = format!("cannot {verb} '{}': {error}", path.display());
     Failure::Input(Refusal::new(Code::InvalidArgs, text))
 }
 
@@ -366,12 +376,44 @@ fn part_file(part: &Path) -> Result<File, Failure> {
         .create_new(true)
         .mode(0o600)
         .open(part);
-    options.map_err(|error| unwritable(part, &error))
+    options.map_err(|error| unusable("write", part, &error))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_file_that_a_plan_can_have_is_opened() {
+        let dir = std::env::temp_dir().join("remit-transfer-XXXXXX");
+        let dir = nix::unistd::mkdtemp(&dir).unwrap();
+        for (name, size) in [("largest", FILE_BYTES), ("large", FILE_BYTES + 1)] {
+            let file = File::create(dir.join(name)).unwrap();
+            file.set_len(size).unwrap();
+        }
+        nix::unistd::mkfifo(&dir.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let opened = ["largest", "large", ".", "fifo", "missing"].map(|name| {
+            let error = opened(&dir.join(name)).err()?;
+            let Failure::Input(refusal) = error else {
+                panic!("{error:?}");
+            };
+            Some(refusal.message)
+        });
+        fs::remove_dir_all(&dir).unwrap();
+        let expect = [
+            "has more than 268435456",
+            "no regular",
+            "no regular",
+            "No such",
+        ];
+        assert_eq!(opened[0], None);
+        for (error, expect) in opened[1..].iter().zip(expect) {
+            assert!(
+                error.as_ref().is_some_and(|error| error.contains(expect)),
+                "{opened:?}"
+            );
+        }
+    }
 
     #[test]
     fn a_host_is_before_the_first_colon_without_a_slash() {
