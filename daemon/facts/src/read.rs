@@ -5,10 +5,10 @@ use std::io::{BufRead, BufReader, Read};
 use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use remit_common::calendar;
 use remit_wire::host::{Gap, Section};
 
 pub(crate) type Why = String;
@@ -188,7 +188,5 @@ pub(crate) fn wants(sections: &[Section], section: Section) -> bool {
 }
 
 pub(crate) fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs())
+    calendar::now_ms() / 1000
 }

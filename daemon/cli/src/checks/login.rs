@@ -2,8 +2,8 @@
 
 use std::iter;
 use std::rc::Rc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use remit_common::calendar;
 use remit_openssh::matches;
 
 use super::agents::Password;
@@ -42,10 +42,8 @@ impl Aging {
 
 /// Warns of an account that is locked, and of an end of it or of its password.
 pub fn ends(user: &str, aging: &Aging, password: &Password, sshd: &Answers) -> Vec<Check> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let today = now.map_or(0, |now| {
-        i64::try_from(now.as_secs()).unwrap_or(i64::MAX) / DAY
-    });
+    let now = i64::try_from(calendar::now_ms()).unwrap_or(i64::MAX);
+    let today = now / 1000 / DAY;
     let usual = sshd.ask(user, &Connection::default()).ok();
     let of_password = password_fault((user, password), aging, usual.as_deref(), today);
     let account = account_end(user, aging, today);

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use remit_common::calendar;
 use remit_openssh::matches;
 
 use super::agents::AccountFacts;
@@ -103,8 +103,7 @@ pub fn now() -> Now {
             .filter(char::is_ascii_digit)
             .collect::<String>()
     };
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let utc = digits(&units::time(since.unwrap_or_default().as_secs()));
+    let utc = digits(&units::time(calendar::now_ms() / 1000));
     let date = Program::find(&["/usr/bin/date", "/bin/date"]);
     let local = date.and_then(|date| date.ask(&["+%Y%m%d%H%M%S"]).ok());
     let local = local.map(|local| digits(&String::from_utf8_lossy(&local)));

@@ -1,9 +1,9 @@
 //! Selects audit records. Pure except for the clock.
 
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use remit_common::builtin::Time;
+use remit_common::calendar;
 use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
 
@@ -20,8 +20,7 @@ pub struct Span {
 
 impl Span {
     pub fn of(args: &SpanArgs) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        let now = calendar::now_ms();
         let at = |time: &Option<Time>| time.as_ref().map(|time| time.unix_ms(now));
         Self {
             since: at(&args.since),
