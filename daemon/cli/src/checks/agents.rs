@@ -3,11 +3,10 @@
 //! approvers, the group of the socket for administrators and keys that start the approver's command: a purge removes records.
 
 use std::collections::BTreeSet;
-use std::ffi::CString;
 use std::path::PathBuf;
 use std::{fs, io};
 
-use nix::unistd::{Gid, Group, User, getgrouplist};
+use nix::unistd::{Gid, Group, User};
 
 use super::approvers::EnrolledKeys;
 use super::login::Aging;
@@ -88,9 +87,10 @@ impl AccountDatabase {
         };
         let aging = self.shadow.as_ref();
         let aging = aging.map_or_else(|_| Aging::default(), |shadow| Aging::parse(shadow, name));
+        let gids = account::groups_of(&user)?;
         Ok(Some(AccountFacts {
             aging,
-            groups: groups_of(&user)?,
+            groups: gids.iter().map(|gid| Named::group(gid.as_raw())).collect(),
             name: user.name,
             uid: user.uid.as_raw(),
             gid: user.gid.as_raw(),
@@ -229,15 +229,6 @@ fn first_group(passwd: &str, gid: u32) -> Vec<String> {
         (fields.nth(2)?.parse() == Ok(gid)).then(|| name.to_owned())
     };
     passwd.lines().filter_map(of_line).collect()
-}
-
-fn groups_of(user: &User) -> io::Result<Vec<Named>> {
-    let name = CString::new(user.name.as_str())?;
-    let groups = getgrouplist(&name, user.gid)?;
-    Ok(groups
-        .iter()
-        .map(|gid| Named::group(gid.as_raw()))
-        .collect())
 }
 
 fn field<'a>(text: &'a str, user: &str) -> Option<&'a str> {

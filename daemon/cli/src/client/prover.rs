@@ -1,11 +1,10 @@
 //! Asks `remit-prove` what accounts of a machine could reach. It reads what strangers wrote, so it is a process of its own.
 
-use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::unistd::{Gid, User, getgrouplist};
+use nix::unistd::{Gid, User};
 use remit_common::admin::{ActiveGrant, AdminReply, AdminRequest};
 use remit_common::prove::{KnownAccount, PROGRAM, PermittedGrant, Question};
 use remit_policy::exchange::{receive, send};
@@ -19,6 +18,7 @@ use remit_prove::report::Report;
 use crate::args::{FilesArgs, MachineArgs};
 use crate::client::{admin_socket, helper};
 use crate::commands::policy;
+use crate::enrollment::account;
 use crate::error::Failure;
 use crate::render::output::Context;
 
@@ -66,7 +66,7 @@ fn known(root: &Path, name: &str) -> Option<KnownAccount> {
         return None;
     }
     let user = User::from_name(name).ok()??;
-    let gids = getgrouplist(&CString::new(name).ok()?, user.gid).ok()?;
+    let gids = account::groups_of(&user).ok()?;
     let others = gids.into_iter().filter(|gid| *gid != user.gid);
     let gids = std::iter::once(user.gid).chain(others);
     Some(KnownAccount {

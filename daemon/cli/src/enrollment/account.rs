@@ -1,6 +1,7 @@
 //! Decides which accounts may become agents or approvers. An agent's is in no group with power close to root, which
 //! doctor reports too; an approver's may be, because the key starts one command only. Makes and removes accounts. The decisions are pure. The machine's own programs (shadow-utils) make the changes.
 
+use std::ffi::CString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
@@ -165,13 +166,16 @@ fn with_lift(text: String, lift: Option<String>) -> Refused {
     }
 }
 
+pub fn groups_of(user: &User) -> nix::Result<Vec<Gid>> {
+    let name = CString::new(user.name.as_str()).map_err(|_| nix::Error::EINVAL)?;
+    getgrouplist(&name, user.gid)
+}
+
 pub fn find(name: &Name) -> Result<Option<Account>, AccountError> {
     let Some(user) = User::from_name(name.as_str()).map_err(AccountError::Database)? else {
         return Ok(None);
     };
-    let c_name = std::ffi::CString::new(name.as_str())
-        .map_err(|_| AccountError::Database(nix::Error::EINVAL))?;
-    let gids = getgrouplist(&c_name, user.gid).map_err(AccountError::Database)?;
+    let gids = groups_of(&user).map_err(AccountError::Database)?;
     let group = |gid: &Gid| match Group::from_gid(*gid) {
         Ok(Some(group)) => Ok(group.name),
         Ok(None) => Ok(gid.to_string()),
@@ -334,20 +338,16 @@ pub fn make(role: Role, name: &Name, home: &Path) -> Result<(), AccountError> {
 }
 
 pub fn join(name: &Name, group: &Name) -> Result<(), AccountError> {
-    program(&["/usr/bin/gpasswd", "/usr/sbin/gpasswd"])?.ask(&[
-        "--add",
-        name.as_str(),
-        group.as_str(),
-    ])?;
-    Ok(())
+    gpasswd("--add", name, group)
 }
 
 pub fn leave_group(name: &Name, group: &Name) -> Result<(), AccountError> {
-    program(&["/usr/bin/gpasswd", "/usr/sbin/gpasswd"])?.ask(&[
-        "--delete",
-        name.as_str(),
-        group.as_str(),
-    ])?;
+    gpasswd("--delete", name, group)
+}
+
+fn gpasswd(option: &str, name: &Name, group: &Name) -> Result<(), AccountError> {
+    let program = program(&["/usr/bin/gpasswd", "/usr/sbin/gpasswd"])?;
+    program.ask(&[option, name.as_str(), group.as_str()])?;
     Ok(())
 }
 

@@ -133,14 +133,18 @@ pub struct EnrolledAccount {
 }
 
 pub fn enrolled(state: &Path) -> Result<Vec<EnrolledAccount>, RecordError> {
-    let dir = state.join("enrolled");
-    let failed = |error| RecordError::Io("read", dir.clone(), error);
-    let entries = match fs::read_dir(&dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(failed)?,
-    };
+    match all(&state.join("enrolled")) {
+        Err(RecordError::Io(_, _, error)) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(Vec::new())
+        }
+        found => found,
+    }
+}
+
+fn all(dir: &Path) -> Result<Vec<EnrolledAccount>, RecordError> {
+    let failed = |error| RecordError::Io("read", dir.to_owned(), error);
     let mut found = Vec::new();
-    for entry in entries {
+    for entry in fs::read_dir(dir).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
         // A file with a leading dot is left from an interrupted write.
         let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else {
@@ -212,23 +216,10 @@ impl Store {
         user: &Name,
         base64: &str,
     ) -> Result<Option<(Role, String)>, RecordError> {
-        let failed = |error| RecordError::Io("read", self.dir.clone(), error);
-        for entry in fs::read_dir(&self.dir).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else {
-                continue;
-            };
-            if name == user.as_str() {
-                continue;
-            }
-            let Some(record) = read(&self.dir.join(name))? else {
-                continue;
-            };
-            if record.keys.iter().any(|key| key.base64 == base64) {
-                return Ok(Some((record.role, name.to_owned())));
-            }
-        }
-        Ok(None)
+        let mut others = all(&self.dir)?.into_iter();
+        let found = others
+            .find(|one| one.name != user.as_str() && one.keys.iter().any(|key| key == base64));
+        Ok(found.map(|one| (one.role, one.name)))
     }
 
     pub fn save(&self, user: &Name, record: &EnrollmentRecord) -> Result<(), RecordError> {
