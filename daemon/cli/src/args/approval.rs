@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueHint};
+use remit_common::hex::unhex;
 use remit_common::id_prefix::IdPrefix;
 use remit_common::{caps, span};
 
@@ -109,15 +110,8 @@ pub struct ConfirmArgs {
 /// A whole SHA-256; spaces, colons and hyphens between its digits do not count.
 fn digest(text: &str) -> Result<[u8; 32], &'static str> {
     const WRONG: &str = "not a digest: expected all 64 hex digits";
-    let digits = text.chars().filter(|c| !" :-".contains(*c));
-    let nibbles: Option<Vec<u32>> = digits.map(|c| c.to_digit(16)).collect();
-    let bytes: Vec<u8> = nibbles
-        .filter(|nibbles| nibbles.len() == 64)
-        .ok_or(WRONG)?
-        .chunks(2)
-        .filter_map(|pair| u8::try_from(pair.iter().fold(0, |byte, half| byte * 16 + half)).ok())
-        .collect();
-    bytes.try_into().map_err(|_| WRONG)
+    let digits = text.replace([' ', ':', '-'], "").to_ascii_lowercase();
+    unhex(digits).ok_or(WRONG)
 }
 
 #[derive(Debug, Args)]

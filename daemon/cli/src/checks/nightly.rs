@@ -1,8 +1,8 @@
 //! Checks the nightly look for paths: that its timer runs, when it last looked, and if a person has seen what it found.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use remit_common::calendar;
 use remit_common::refusal::Refusal;
 
 use super::report::{Check, or_ok};
@@ -21,8 +21,6 @@ const OLD_MS: u64 = 3 * 24 * 60 * 60 * 1000;
 /// Needs root.
 pub fn checks() -> Vec<Check> {
     let units: Option<Result<Vec<Properties>, ProgramError>> = Properties::of(&[TIMER, SERVICE]);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now_ms = u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
     match units {
         None => vec![Check::skipped(NAME, "systemd does not run this machine")],
         Some(Err(error)) => vec![Check::skipped(NAME, error.to_string())],
@@ -30,7 +28,12 @@ pub fn checks() -> Vec<Check> {
             let [timer, service] = units.as_slice() else {
                 return vec![Check::skipped(NAME, "systemctl did not answer")];
             };
-            judge(timer, service, looks::read(Path::new(NIGHTLY)), now_ms)
+            judge(
+                timer,
+                service,
+                looks::read(Path::new(NIGHTLY)),
+                calendar::now_ms(),
+            )
         }
     }
 }
@@ -61,7 +64,7 @@ fn judge(
     let shown = looks.shown.as_ref().map(|look| &look.seen);
     let new = looks.newest.seen.count_new(shown);
     if new > 0 {
-        let paths = count(u64::try_from(new).unwrap_or(u64::MAX), "path");
+        let paths = count(new, "path");
         let why = format!("that of {at} has {paths} which no person has seen");
         let fix = format!("remit prove --compare {}", word(Path::new(NIGHTLY)));
         found.push(Check::warning(NAME, why, fix));

@@ -127,12 +127,12 @@ fn part_line(part: &Part) -> String {
             let found = [(counts.failures, "failure"), (counts.warnings, "warning")];
             let found = found.into_iter().filter(|(count, _)| *count > 0);
             let found: Vec<String> = found
-                .map(|(count, word)| units::count(count as u64, word))
+                .map(|(count, word)| units::count(count, word))
                 .collect();
             format!(
                 "{} in {}",
                 found.join(", "),
-                units::count(counts.checks as u64, "check")
+                units::count(counts.checks, "check")
             )
         }
         (_, _) => {
@@ -212,10 +212,10 @@ fn summary(report: &Report, all: bool) -> String {
         (0, None) => UNTESTED,
         _ => BAD,
     };
-    let failures = units::count(counts.failures as u64, "failure");
-    let warnings = units::count(counts.warnings as u64, "warning");
+    let failures = units::count(counts.failures, "failure");
+    let warnings = units::count(counts.warnings, "warning");
     let skipped = skipped(counts);
-    let checks = units::count(counts.checks as u64, "check");
+    let checks = units::count(counts.checks, "check");
     let more = match all {
         true => "",
         false => "; -v lists them",

@@ -51,7 +51,7 @@ fn pattern_notes(paths: &[String]) -> impl Iterator<Item = String> {
 fn describe(entry: &ActiveGrant) -> String {
     let line = |words: &str| text::line(words.as_bytes(), 1024);
     let uses = match entry.uses_left {
-        Some(uses) => format!(", {}", units::count(uses.into(), "run")),
+        Some(uses) => format!(", {}", units::count(uses, "run")),
         None => String::new(),
     };
     format!(

@@ -257,7 +257,7 @@ fn entry(request: &PendingView, columns: Columns) -> String {
             "{:14}: approved by {}; {} missing\n",
             "",
             approved_by.join(", "),
-            units::count(request.missing.into(), "approval")
+            units::count(request.missing, "approval")
         ),
     };
     row(

@@ -84,12 +84,8 @@ impl Failure {
                 ));
                 return (Exit::UNREAD, None);
             }
-            Self::Output(error) => {
-                output::note(&format!("cannot write output: {error}"));
-                return (Exit::OUTPUT, None);
-            }
-            Self::Lost(what) => {
-                output::note(what);
+            Self::Output(_) | Self::Lost(_) => {
+                output::note(&self.sentence());
                 return (Exit::OUTPUT, None);
             }
             Self::Input(refusal)
@@ -108,18 +104,14 @@ impl Failure {
                 };
                 (exit, refusal.clone())
             }
-            Self::NotApproved(why) => {
-                let message = format!("not approved: {why}");
+            Self::NotApproved(_) | Self::NotRoot(_) => {
+                let message = self.sentence();
                 output::note(&message);
-                (
-                    Exit::NOT_APPROVED,
-                    Refusal::new(Code::NeedsApproval, message),
-                )
-            }
-            Self::NotRoot(verb) => {
-                let message = format!("only root may use 'remit {verb}'");
-                output::note(&message);
-                (Exit::NOT_ALLOWED, Refusal::new(Code::DeniedRule, message))
+                let (exit, code) = match self {
+                    Self::NotRoot(_) => (Exit::NOT_ALLOWED, Code::DeniedRule),
+                    _ => (Exit::NOT_APPROVED, Code::NeedsApproval),
+                };
+                (exit, Refusal::new(code, message))
             }
             Self::Client(error) => {
                 let (exit, refusal) = client(error);

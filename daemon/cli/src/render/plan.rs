@@ -76,14 +76,14 @@ pub fn page(job: JobId, bundle: &Bundle, only: Option<&Path>) -> Page {
         }
     }
     let plan = bundle.plan();
-    let count = units::count(plan.entries().len() as u64, "path");
+    let count = units::count(plan.entries().len(), "path");
     let id = name(job);
     page.line("");
     if let Some(packages) = packages(bundle.views()) {
         page.line(&packages.to_string());
     }
     if more > 0 {
-        let more = units::count(more as u64, "more path");
+        let more = units::count(more, "more path");
         page.line(&format!(
             "{more}; one of them: remit plan show {id} PATH; all: remit --json plan show {id}"
         ));

@@ -2,9 +2,9 @@
 //! them in their column. Pure but for the clock. Invariant: a short page omits only defaults of a requester's choices.
 
 use std::iter;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use remit_common::admin::PendingView;
+use remit_common::calendar;
 use remit_common::hex::hex;
 use remit_page::{DOES, FileView, OpensView, ShownRequest, is_of_cut};
 
@@ -166,7 +166,7 @@ fn summary(page: &mut Page, request: &ShownRequest) {
         page.brief_warning("RISK", risk);
     }
     if !others.is_empty() {
-        let count = units::count(others.len() as u64, "more risk");
+        let count = units::count(others.len(), "more risk");
         page.own_text("", &format!("{count} at the end of the page"));
     }
     deadline_and_digest(page, &request.pending);
@@ -211,7 +211,7 @@ fn argv(page: &mut Page, request: &ShownRequest, all: bool) {
         }
     }
     if request.more_argv > 0 {
-        let count = units::count(request.more_argv.into(), "argument");
+        let count = units::count(request.more_argv, "argument");
         page.own_text("", &format!("and {count} more that are not shown"));
     }
 }
@@ -278,7 +278,7 @@ fn approvers(page: &mut Page, pending: &PendingView, all: bool) {
             approved_by => approved_by.join(", "),
         };
         page.value("approved by", &approved_by);
-        let missing = units::count(pending.missing.into(), "approval");
+        let missing = units::count(pending.missing, "approval");
         page.own_text("", &format!("{missing} missing, by different people"));
     }
     if let Some(signed) = pending.signed {
@@ -350,10 +350,9 @@ fn named(page: &mut Page, name: &str, texts: &[String], show: fn(&mut Page, &str
 }
 
 pub fn until(left_ms: u64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let then = now.unwrap_or_default() + Duration::from_millis(left_ms);
+    let then = calendar::now_ms().saturating_add(left_ms);
     let left = units::duration(left_ms);
-    format!("{}, in {left}", units::time(then.as_secs()))
+    format!("{}, in {left}", units::time(then / 1000))
 }
 
 fn groups(digits: &str) -> Vec<&str> {

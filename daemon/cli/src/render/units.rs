@@ -55,10 +55,10 @@ pub fn ordinal(number: u32) -> String {
     format!("{number}{end}")
 }
 
-pub fn count(number: u64, word: &str) -> String {
-    match number {
+pub fn count(number: impl TryInto<u64>, word: &str) -> String {
+    match number.try_into().unwrap_or(u64::MAX) {
         1 => format!("1 {word}"),
-        _ => format!("{number} {word}s"),
+        number => format!("{number} {word}s"),
     }
 }
 

@@ -205,7 +205,7 @@ fn value(text: &str) -> Vec<Row> {
     }
     let mut rows = folded(text);
     let spaces = |count: usize, align: &str| {
-        (count > 0).then(|| format!("{} at its {align}", units::count(count as u64, "space")))
+        (count > 0).then(|| format!("{} at its {align}", units::count(count, "space")))
     };
     let begin = spaces(text.len() - text.trim_start_matches(' ').len(), "begin");
     let end = spaces(text.len() - text.trim_end_matches(' ').len(), "end");

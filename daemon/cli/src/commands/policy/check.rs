@@ -13,12 +13,13 @@ use remit_prove::report::{Path as Reached, Report};
 use remit_sys::base_set;
 
 use super::approver_keys;
-use super::files::{self, count, errors};
+use super::files::{self, errors};
 use super::groups::{groups, longest_runtime_s};
 use crate::args::{CheckArgs, FilesArgs};
 use crate::client::prover;
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
+use crate::render::units::count;
 
 /// Prints findings. The exit status shows if the daemon would refuse the files, or the keys of approvers.
 pub fn check(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::files::{self, count};
+use super::files;
 use crate::args::FilesArgs;
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
+use crate::render::units::count;
 
 #[derive(Debug, PartialEq, Eq)]
 struct Example {

@@ -15,6 +15,7 @@ use crate::client::admin_socket;
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
 use crate::render::table;
+use crate::render::units::count;
 
 /// The daemon's own directories, which no profile may write.
 const OWN: [&str; 4] = [
@@ -157,13 +158,6 @@ pub fn objects(found: &[Diagnostic]) -> Vec<Value> {
 pub fn errors(found: &[Diagnostic]) -> usize {
     let errors = found.iter().filter(|one| one.severity() == Severity::Error);
     errors.count()
-}
-
-pub fn count(number: usize, what: &str) -> String {
-    match number {
-        1 => format!("1 {what}"),
-        many => format!("{many} {what}s"),
-    }
 }
 
 /// Shows who gains and loses what. The exit status is that of diff(1), with 2 if one does not load.

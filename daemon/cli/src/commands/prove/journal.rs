@@ -60,7 +60,7 @@ fn entries(
     let (new, gone, hidden) = (found.new.len(), found.gone.len(), found.uncompared.len());
     let mut said = match new {
         0 => "no new path found".to_owned(),
-        _ => format!("{} found", count_of(new, "new path")),
+        _ => format!("{} found", count(new, "new path")),
     };
     if new > PATHS {
         said += &format!(" ({PATHS} of them have an entry)");
@@ -73,14 +73,14 @@ fn entries(
     }
     let unknown = report.unknown.len().saturating_add(report.more_unknown);
     if unknown > 0 {
-        said += &format!("; not looked at: {}", count_of(unknown, "part"));
+        said += &format!("; not looked at: {}", count(unknown, "part"));
     }
     let since = match before {
         None => "first look, so every path is new: ",
         Some(_) => "",
     };
     let judged = report.subjects.len();
-    let message = format!("{since}{}: {said}", count_of(judged, "account"));
+    let message = format!("{since}{}: {said}", count(judged, "account"));
     // Not even the accounts could be read.
     let is_blind = judged == 0 && unknown > 0;
     entries.push(JournalEntry {
@@ -127,10 +127,6 @@ fn of_path(new: &NewPath) -> JournalEntry {
             ("CLOSED_BY", closed_by),
         ],
     }
-}
-
-fn count_of(number: usize, word: &str) -> String {
-    count(u64::try_from(number).unwrap_or(u64::MAX), word)
 }
 
 /// One datagram for each entry: <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>.

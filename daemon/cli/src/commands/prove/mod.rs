@@ -6,9 +6,9 @@ pub mod looks;
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::unistd::Uid;
+use remit_common::calendar;
 use remit_common::refusal::{Code, Refusal};
 use remit_prove::compare::{Comparison, compare};
 use remit_prove::report::Report;
@@ -133,9 +133,7 @@ fn compared(
         Err(Failure::Gone) => return Ok(exit),
         printed => printed?,
     }
-    let at_ms = SystemTime::now().duration_since(UNIX_EPOCH);
-    let at_ms = u64::try_from(at_ms.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
-    let newest = KeptLook::of(report, at_ms);
+    let newest = KeptLook::of(report, calendar::now_ms());
     let shown = match args.log {
         true => looks.and_then(|looks| looks.shown),
         false => Some(newest.clone()),

@@ -126,7 +126,7 @@ impl Host {
         if host.machines.len() > 1 {
             notes.push(format!(
                 "its files have records of {}, which differ by their own word alone",
-                units::count(host.machines.len() as u64, "machine")
+                units::count(host.machines.len(), "machine")
             ));
         }
         if !host.faults.is_empty() && !limits.is_over() {

@@ -93,8 +93,8 @@ fn page(state: &TopState) -> Vec<Line> {
     let width = state.size.columns.into();
     let rest = match (page.below(), page.unseen()) {
         (0, 0) => "all was shown".to_owned(),
-        (0, unseen) => format!("{} above not shown", units::count(unseen as u64, "line")),
-        (below, _) => format!("{} below", units::count(below as u64, "line")),
+        (0, unseen) => format!("{} above not shown", units::count(unseen, "line")),
+        (below, _) => format!("{} below", units::count(below, "line")),
     };
     let title = rule(&format!("{}: {rest}", page.title), '=', width);
     let rows = page
