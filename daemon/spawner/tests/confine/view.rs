@@ -21,15 +21,21 @@ pub(super) fn profile() -> ViewProfile {
     }
 }
 
-pub(super) fn run_in_view(sandbox: &Sandbox, argv: &[&str]) -> Ran {
-    let fixture = fixture();
+/// Runs it in a cgroup of its own, in which nothing is left.
+fn run_alone(sandbox: &Sandbox, fixture: &Fixture, argv: &[&str]) -> Ran {
     let cgroup = fixture.cgroup();
     let with = With {
         cgroup: Some(&cgroup),
         ..With::default()
     };
-    let ran = run_in(sandbox, &fixture, argv, &with);
+    let ran = run_in(sandbox, fixture, argv, &with);
     assert!(!cgroup.populated().unwrap(), "something is left");
+    ran
+}
+
+pub(super) fn run_in_view(sandbox: &Sandbox, argv: &[&str]) -> Ran {
+    let fixture = fixture();
+    let ran = run_alone(sandbox, &fixture, argv);
     end(fixture);
     ran
 }
@@ -39,8 +45,40 @@ pub(super) fn view() -> Sandbox {
 }
 
 pub(super) fn sh(script: &str) -> Ran {
-    let script = format!("PATH=/usr/sbin:/sbin:$PATH; {script}");
-    run_in_view(&view(), &["sh", "-c", &script])
+    let jobs = Jobs::new();
+    let ran = jobs.sh(script);
+    end(jobs.fixture);
+    ran
+}
+
+/// Jobs of one worker, which walks through the machine once. Each has a copy of its own.
+pub(super) struct Jobs {
+    sandbox: Sandbox,
+    pub(super) fixture: Fixture,
+}
+
+impl Jobs {
+    pub(super) fn new() -> Jobs {
+        Jobs::within(view())
+    }
+
+    pub(super) fn within(sandbox: Sandbox) -> Jobs {
+        Jobs {
+            sandbox,
+            fixture: fixture(),
+        }
+    }
+
+    pub(super) fn run(&self, argv: &[&str]) -> Ran {
+        let ran = run_alone(&self.sandbox, &self.fixture, argv);
+        assert!(ran.status.code().is_some(), "{ran:?}");
+        ran
+    }
+
+    fn sh(&self, script: &str) -> Ran {
+        let script = format!("PATH=/usr/sbin:/sbin:$PATH; {script}");
+        self.run(&["sh", "-c", &script])
+    }
 }
 
 /// A directory on the machine's root file system, which a view copies. Removed on drop.
@@ -164,6 +202,7 @@ fn unreadable_stays_unreadable() {
     let set_id = tree.file("set-id", 0o4711, 0, "SECRET\n");
     tree.dir("private", 0o700);
     tree.file("private/in", 0o644, 0, "SECRET\n");
+    let jobs = Jobs::new();
     for (script, is_read) in [
         ("cat key", false),
         ("cp key copy; cat copy", false),
@@ -185,16 +224,17 @@ fn unreadable_stays_unreadable() {
         ("ls /root", false),
         ("cat groups", true),
     ] {
-        let ran = sh(&format!("cd {} && {{ {script}; }} 2>&1", tree.at()));
+        let ran = jobs.sh(&format!("cd {} && {{ {script}; }} 2>&1", tree.at()));
         assert_eq!(ran.out.contains("SECRET"), is_read, "{script}: {}", ran.out);
     }
-    let ran = sh("cut -d: -f1,2 /etc/shadow; stat -c '%u %a' /etc/shadow");
+    let ran = jobs.sh("cut -d: -f1,2 /etc/shadow; stat -c '%u %a' /etc/shadow");
     let real = fs::read_to_string("/etc/shadow").unwrap();
     assert_eq!(ran.out.lines().count(), real.lines().count() + 1, "{ran:?}");
     assert!(ran.out.lines().all(|line| !line.contains('$')), "{ran:?}");
     for path in [&key, &groups, &user, &set_id] {
         assert_eq!(fs::read_to_string(path).unwrap(), "SECRET\n");
     }
+    end(jobs.fixture);
 }
 
 /// Administrators put scripts with passwords beside the programs of packages.
@@ -261,8 +301,9 @@ fn nothing_outside_is_reached() {
         "dmesg -c",
         "renice -n -5 $$",
     ];
+    let jobs = Jobs::new();
     for line in script {
-        let ran = sh(&format!("({line}) >/dev/null"));
+        let ran = jobs.sh(&format!("({line}) >/dev/null"));
         // 126 and 127: it was not tried.
         assert!(matches!(ran.code(), Some(1..126)), "{line}: {ran:?}");
     }
@@ -272,9 +313,10 @@ fn nothing_outside_is_reached() {
         .write(true)
         .open(&fifo)
         .unwrap();
-    let ran = sh(&format!("echo x 1<>{} && echo DONE", fifo.display()));
+    let ran = jobs.sh(&format!("echo x 1<>{} && echo DONE", fifo.display()));
     assert_eq!(ran.out, "DONE\n");
     assert!(!has_input(&reader));
+    end(jobs.fixture);
 }
 
 /// Locks of the machine's files, held by the machine: a job in a copy takes its own, and nobody else on the machine does.
@@ -364,7 +406,7 @@ fn area_is_bounded() {
 
 #[test]
 fn programs_of_every_day_work() {
-    let tree = Tree::new();
+    let (tree, jobs) = (Tree::new(), Jobs::new());
     for (script, want) in [
         ("cd $T && su -s /bin/sh -c 'id -u' nobody", "65534\n"),
         (
@@ -388,13 +430,14 @@ fn programs_of_every_day_work() {
         ("df -P / | tail -n 1 | cut -d' ' -f1", "overlay\n"),
         ("sync; flock $T/l echo locked", "locked\n"),
     ] {
-        let ran = sh(&format!("T={}; {script}", tree.at()));
+        let ran = jobs.sh(&format!("T={}; {script}", tree.at()));
         assert_eq!(
             (ran.out.as_str(), ran.code()),
             (want, Some(0)),
             "{script}: {ran:?}"
         );
     }
+    end(jobs.fixture);
 }
 
 #[test]

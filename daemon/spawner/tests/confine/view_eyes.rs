@@ -1,7 +1,7 @@
 //! A view with the eyes of root: what it reads that others do not, what is kept back all the same, and what becomes a plan.
 
 use super::common::*;
-use super::view::{Tree, changes_in, profile, run_in_view, settle, view};
+use super::view::{Jobs, Tree, changes_in, profile, settle, view};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use remit_confine::*;
@@ -17,8 +17,9 @@ fn with_the_eyes_of_root() -> Sandbox {
     compile_view(&profile, &probe().unwrap()).unwrap()
 }
 
-fn said(sandbox: &Sandbox, script: &str) -> String {
-    run_in_view(sandbox, &["sh", "-c", &format!("{{ {script}; }} 2>&1")]).out
+fn said(jobs: &Jobs, script: &str) -> String {
+    jobs.run(&["sh", "-c", &format!("{{ {script}; }} 2>&1")])
+        .out
 }
 
 /// Mounts of this test alone: what it mounts, and what it starts, is seen by nobody else.
@@ -46,7 +47,7 @@ fn private_files_are_read_with_the_eyes_of_root_alone() {
     tree.file("private/mount/in", 0o600, 0, "SECRET\n");
     // An owner that no view has.
     tree.file("foreign", 0o600, 70_000, "SECRET\n");
-    let (root, operator) = (with_the_eyes_of_root(), view());
+    let [root, operator] = [with_the_eyes_of_root(), view()].map(Jobs::within);
     for (script, is_read) in [
         ("cat key", true),
         (
@@ -62,7 +63,7 @@ fn private_files_are_read_with_the_eyes_of_root_alone() {
         ("chmod 644 foreign; cat foreign", false),
     ] {
         let script = format!("cd {}; {script}", tree.at());
-        let read = |sandbox| said(sandbox, &script).contains("SECRET");
+        let read = |jobs| said(jobs, &script).contains("SECRET");
         assert_eq!(read(&root), is_read, "{script}: {}", said(&root, &script));
         assert!(!read(&operator), "{script}");
     }
@@ -70,6 +71,8 @@ fn private_files_are_read_with_the_eyes_of_root_alone() {
         let path = tree.0.join(name);
         assert_eq!(fs::read_to_string(&path).unwrap(), "SECRET\n", "{name}");
     }
+    end(root.fixture);
+    end(operator.fixture);
     nix::mount::umount2(
         &tree.0.join("private/mount"),
         nix::mount::MntFlags::MNT_DETACH,
@@ -88,7 +91,7 @@ fn files_of_remit_and_passwords_are_kept_back_from_the_eyes_of_root() {
     fs::write(state.join("open"), "SECRET\n").unwrap();
     symlink("moved", state.join("remit")).unwrap();
     tree.file("key", 0o600, 0, "SECRET\n");
-    let root = with_the_eyes_of_root();
+    let [root, operator] = [with_the_eyes_of_root(), view()].map(Jobs::within);
     for (script, is_read) in [
         ("cat /var/lib/remit/spool", false),
         ("cat /var/lib/moved/spool", false),
@@ -103,7 +106,7 @@ fn files_of_remit_and_passwords_are_kept_back_from_the_eyes_of_root() {
         let read = said(&root, script);
         assert_eq!(read.contains("SECRET"), is_read, "{script}: {read}");
     }
-    assert_eq!(said(&view(), "cat /var/lib/remit/spool"), "SECRET\n");
+    assert_eq!(said(&operator, "cat /var/lib/remit/spool"), "SECRET\n");
     let table = fs::read_to_string("/etc/shadow").unwrap();
     let shown = said(&root, "cat /etc/shadow; cat /etc/gshadow");
     assert!(shown.lines().count() >= table.lines().count(), "{shown}");
@@ -111,6 +114,8 @@ fn files_of_remit_and_passwords_are_kept_back_from_the_eyes_of_root() {
         let password = line.split(':').nth(1).unwrap();
         assert!(password.chars().all(|sign| "!*".contains(sign)), "{line}");
     }
+    end(root.fixture);
+    end(operator.fixture);
 }
 
 #[test]

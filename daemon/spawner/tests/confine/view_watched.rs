@@ -1,14 +1,14 @@
 //! A worker walks through what has changed since its last walk, and through nothing else. Each way to hide something is seen.
 
 use super::common::*;
-use super::view::{Tree, view};
+use super::view::{Jobs, Tree};
 use super::view_emptied::{list, list_of};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::statfs::{EXT4_SUPER_MAGIC, statfs};
-use remit_confine::{Sandbox, sys};
+use remit_confine::sys;
 use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -17,31 +17,7 @@ fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Jobs of one worker.
-struct Jobs {
-    sandbox: Sandbox,
-    fixture: Fixture,
-}
-
 impl Jobs {
-    fn new() -> Jobs {
-        Jobs {
-            sandbox: view(),
-            fixture: fixture(),
-        }
-    }
-
-    fn run(&self, argv: &[&str]) -> Ran {
-        let cgroup = self.fixture.cgroup();
-        let with = With {
-            cgroup: Some(&cgroup),
-            ..With::default()
-        };
-        let ran = run_in(&self.sandbox, &self.fixture, argv, &with);
-        assert!(ran.status.code().is_some(), "{ran:?}");
-        ran
-    }
-
     fn reads(&self, path: &Path) -> bool {
         let ran = self.run(&["cat", path.to_str().unwrap()]);
         assert!(ran.out.is_empty() || ran.out == "SECRET\n", "{ran:?}");
