@@ -26,6 +26,7 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_remit-commit");
 
 /// Every test sees its own file system here.
 const AT: &str = "/mnt";
+const EXT4: &[&str] = &["mkfs.ext4", "-q", "-F"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disk {
@@ -33,6 +34,8 @@ pub enum Disk {
     Memory(&'static str),
     /// ext4 in a file, by a loop device.
     Ext4,
+    /// The same, small enough to be copied often.
+    SmallExt4,
     /// btrfs in the same way.
     Btrfs,
 }
@@ -88,7 +91,8 @@ impl Scene {
                 .unwrap();
                 None
             }
-            Disk::Ext4 => Some(image(64, &["mkfs.ext4", "-q", "-F"])),
+            Disk::Ext4 => Some(image(64, EXT4)),
+            Disk::SmallExt4 => Some(image(16, EXT4)),
             Disk::Btrfs => Some(image(128, &["mkfs.btrfs", "-q"])),
         };
         fs::create_dir(at("state")).unwrap();
@@ -528,18 +532,27 @@ pub fn kept() -> Vec<String> {
 
 /// Makes a tree in `etc`, and returns edits of 60 entries of every kind.
 pub fn sixty() -> Vec<Edit> {
+    let edits = of_every_kind(17, 10, 8, 9);
+    assert_eq!(edits.len(), 60);
+    edits
+}
+
+/// Makes a tree in `etc`, and returns edits of entries of every kind: so many files each that are changed, get another owner
+/// and mode, are removed, and are made in a new directory.
+pub fn of_every_kind(changed: u32, meta: u32, removed: u32, made: u32) -> Vec<Edit> {
     let _ = fs::remove_dir_all(at("etc"));
     let _ = fs::remove_dir_all(at("state"));
     fs::create_dir(at("state")).unwrap();
     fs::create_dir(at("etc")).unwrap();
     let mut edits = Vec::new();
-    for number in 0..17 {
+    for number in 0..changed {
         let name = format!("etc/changed/{number}");
         put(&name, format!("old {number}\n").as_bytes(), 0o640, number);
         set_attribute(&name, "user.remit", &[number as u8; 5]);
         edits.push(write(&name, &format!("new {number}\n")));
     }
-    set_attribute("etc/changed/16", capabilities::NAME, &BIND.encode());
+    let last = format!("etc/changed/{}", changed - 1);
+    set_attribute(&last, capabilities::NAME, &BIND.encode());
     symlink("/old", at("etc/changed/link")).unwrap();
     edits.push(edit("etc/changed/link", Action::Link(b"/new".to_vec())));
     put("etc/changed/to-link", b"old\n", 0o4750, 5);
@@ -554,7 +567,7 @@ pub fn sixty() -> Vec<Edit> {
         mode: Some(0o4750),
         ..write("etc/changed/to-file", "new\n")
     });
-    for number in 0..10 {
+    for number in 0..meta {
         let name = format!("etc/meta/{number}");
         put(&name, b"kept\n", 0o644, 7);
         edits.push(Edit {
@@ -562,7 +575,7 @@ pub fn sixty() -> Vec<Edit> {
             ..mode(&name, 0o600)
         });
     }
-    for number in 0..8 {
+    for number in 0..removed {
         let name = format!("etc/removed/{number}");
         put(&name, b"gone\n", 0o604, 3);
         edits.push(edit(&name, Action::Remove));
@@ -577,8 +590,8 @@ pub fn sixty() -> Vec<Edit> {
         ..edit("etc/made/deep", Action::CreateDirectory)
     });
     edits.push(edit("etc/made/link", Action::Link(b"deep/0".to_vec())));
-    for number in 0..9 {
-        if number < 8 {
+    for number in 0..made {
+        if number < made - 1 {
             edits.push(write(&format!("etc/made/{number}"), "made\n"));
         }
         edits.push(Edit {
@@ -586,7 +599,6 @@ pub fn sixty() -> Vec<Edit> {
             ..write(&format!("etc/made/deep/{number}"), "made\n")
         });
     }
-    assert_eq!(edits.len(), 60);
     edits
 }
 
