@@ -207,6 +207,26 @@ pub fn processes() -> Vec<Process> {
         .collect()
 }
 
+/// Returns the start time in a text of /proc/PID/stat, in ticks since boot.
+#[must_use]
+pub fn start_in(stat: &str) -> Option<u64> {
+    // proc_pid_stat(5): the 20th field after the name.
+    let (_, behind_name) = stat.rsplit_once(')')?;
+    behind_name.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Asks for a child, of which `ask` returns the start in ticks since boot. Returns true if it was there before.
+pub fn preforked<T>(ask: impl FnOnce() -> (u64, T)) -> (bool, T) {
+    // More than a tick, so that a child that waits is older.
+    thread::sleep(Duration::from_millis(50));
+    let uptime = fs::read_to_string("/proc/uptime").expect("it is there");
+    let seconds = uptime.split(' ').next().unwrap_or_default();
+    // With two digits after the point, so in ticks without it.
+    let asked: u64 = seconds.replace('.', "").parse().expect("a number");
+    let (started, asked_for) = ask();
+    (started + 1 < asked, asked_for)
+}
+
 /// Returns a field of /proc/PID/status, trimmed.
 #[must_use]
 pub fn status_field(pid: i32, name: &str) -> Option<String> {

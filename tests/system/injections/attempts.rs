@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use remit_common::refusal::{Code, Refusal};
+use remit_common::refusal::Code;
 use remit_tests::caller::{Caller, named, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a};
 use remit_tests::test_dir::{TestDir, missing};
-use remit_wire::outcome::{JobReport, State};
+use remit_wire::outcome::State;
 use remit_wire::{Bytes, Run};
 
 use super::fixture::{INJECTIONS, InjectionFixture, MARK, installed};
@@ -270,17 +270,6 @@ fn has(tool: &str) -> bool {
     has
 }
 
-fn insist(caller: &mut Caller, run: &Run) -> Result<JobReport, Refusal> {
-    loop {
-        match caller.run(run.clone()) {
-            Err(refusal) if refusal.code == Code::RateLimited => {
-                std::thread::sleep(std::time::Duration::from_millis(200));
-            }
-            other => return other,
-        }
-    }
-}
-
 fn call(fixture: &InjectionFixture, command: &str, args: &[(&str, String)]) -> Run {
     let args: Vec<(&str, &str)> = args
         .iter()
@@ -337,18 +326,23 @@ fn injections_fail_as_named_command_values() {
 
     // The sandbox permits these traces: only the argument types prevent them.
     let words = ["@D/tree", "-exec", "@C", ";"].map(|word| ("words", fixture.fill(word)));
-    let report =
-        insist(&mut caller, &call(&fixture, "sloppy.find", &words)).expect("it is granted");
+    let report = caller
+        .run_patiently(&call(&fixture, "sloppy.find", &words))
+        .expect("it is granted");
     assert!(stdout(&report).contains(MARK), "{report:?}");
     assert_eq!(fixture.traces(), ["executed"], "{report:?}");
     let words = ["@D/tree", "-fprint", "@W"].map(|word| ("words", fixture.fill(word)));
-    let _ = insist(&mut caller, &call(&fixture, "sloppy.find", &words)).expect("it is granted");
+    let _ = caller
+        .run_patiently(&call(&fixture, "sloppy.find", &words))
+        .expect("it is granted");
     assert_eq!(fixture.traces(), ["executed", "written"]);
     fixture.clean();
 
     for (command, args) in CALLS.iter().filter(|(command, _)| has(tool(command))) {
         let run = call(&fixture, command, &right(&fixture, args));
-        let report = insist(&mut caller, &run).unwrap_or_else(|why| panic!("{command}: {why}"));
+        let report = caller
+            .run_patiently(&run)
+            .unwrap_or_else(|why| panic!("{command}: {why}"));
         let exit = report.ending.as_ref().and_then(|ending| ending.exit);
         assert_eq!(report.state, State::Exited, "{command}: {report:?}");
         assert!(
@@ -382,7 +376,7 @@ fn injections_fail_as_named_command_values() {
                     args.splice(at..=at, values.iter().map(|value| (*name, value.clone())));
                     let run = call(&fixture, command, &args);
                     tried += 1;
-                    let shown = match insist(&mut caller, &run) {
+                    let shown = match caller.run_patiently(&run) {
                         Err(refusal) => {
                             assert_eq!(
                                 refusal.code,

@@ -4,24 +4,12 @@ use std::io::{Read, Write};
 
 use remit_common::caps;
 use remit_common::frame::encode;
-use remit_common::refusal::{Code, Refusal};
+use remit_common::refusal::Code;
 use remit_tests::caller::{Caller, named, stdout};
 use remit_tests::daemon::user_a;
-use remit_wire::outcome::JobReport;
-use remit_wire::{FromClient, Hello, PROTOCOL, Request, Run};
+use remit_wire::{FromClient, Hello, PROTOCOL, Request};
 
 use super::scene::{exit, prints, with};
-
-fn insist(caller: &mut Caller, run: &Run) -> Result<JobReport, Refusal> {
-    loop {
-        match caller.run(run.clone()) {
-            Err(refusal) if refusal.code == Code::RateLimited => {
-                std::thread::sleep(std::time::Duration::from_millis(200));
-            }
-            other => return other,
-        }
-    }
-}
 
 const TYPES: &[(&str, &str)] = &[
     ("t.plain", "{ type = \"string\" }"),
@@ -267,7 +255,8 @@ fn accepted_value_arrives_exactly_refused_value_runs_nothing() {
     let mut caller = Caller::new(&daemon, &user_a());
     for (name, values) in TAKEN {
         for value in *values {
-            let report = insist(&mut caller, &named(name, &[("x", value)]))
+            let report = caller
+                .run_patiently(&named(name, &[("x", value)]))
                 .unwrap_or_else(|why| panic!("{name} {value:?}: {why}"));
             assert_eq!(stdout(&report), format!("[{value}]"), "{name} {report:?}");
         }
@@ -275,7 +264,7 @@ fn accepted_value_arrives_exactly_refused_value_runs_nothing() {
     let ran = daemon.records("intent").len();
     for (name, values) in REFUSED {
         for value in *values {
-            let refused = insist(&mut caller, &named(name, &[("x", value)]));
+            let refused = caller.run_patiently(&named(name, &[("x", value)]));
             let Err(refusal) = refused else {
                 panic!("{name} takes {value:?}");
             };
@@ -329,18 +318,26 @@ fn oversized_input_is_refused_before_fork() {
         ),
         (named("t.many", &vec![x("a"); 100_000]), Code::TooLarge),
     ] {
-        let refusal = insist(&mut caller, &run).expect_err("it is too much");
+        let refusal = caller.run_patiently(&run).expect_err("it is too much");
         assert_eq!(refusal.code, code, "{refusal:?}");
     }
     assert!(daemon.records("intent").is_empty(), "nothing ran");
     // A value at the limit is accepted, and a pattern that is slow in other engines is fast.
     let start = std::time::Instant::now();
-    let report = insist(&mut caller, &named("t.slow", &[x(&long)])).expect("it fits");
+    let report = caller
+        .run_patiently(&named("t.slow", &[x(&long)]))
+        .expect("it fits");
     assert_eq!(exit(&report), Some(0), "{report:?}");
     let worst = "a".repeat(caps::NAMED_VALUE - 1) + "!";
-    assert!(insist(&mut caller, &named("t.slow", &[x(&worst)])).is_err());
+    assert!(
+        caller
+            .run_patiently(&named("t.slow", &[x(&worst)]))
+            .is_err()
+    );
     assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
-    let three = insist(&mut caller, &named("t.many", &[x("a"), x("b"), x("c")])).expect("it fits");
+    let three = caller
+        .run_patiently(&named("t.many", &[x("a"), x("b"), x("c")]))
+        .expect("it fits");
     assert_eq!(stdout(&three), "[a][b][c]");
     daemon.is_well();
     daemon.stop();
@@ -384,11 +381,15 @@ fn template_inserts_values_only() {
             "[7][w]",
         ),
     ] {
-        let report = insist(&mut caller, &named(name, args)).unwrap_or_else(|why| panic!("{why}"));
+        let report = caller
+            .run_patiently(&named(name, args))
+            .unwrap_or_else(|why| panic!("{why}"));
         assert_eq!(stdout(&report), expected, "{name} {args:?}");
     }
     for flag in ["--yes", "1", "yes", "True", "", "--no"] {
-        let refusal = insist(&mut caller, &named("t.default", &[("flag", flag)])).expect_err(flag);
+        let refusal = caller
+            .run_patiently(&named("t.default", &[("flag", flag)]))
+            .expect_err(flag);
         assert_eq!(refusal.code, Code::InvalidArgs, "{flag}: {refusal:?}");
     }
     daemon.stop();

@@ -88,14 +88,7 @@ impl Scene {
 
     fn print(&mut self, command: &str, file: &str) -> Result<JobReport, Refusal> {
         let run: Run = named(command, &[("file", file)]);
-        loop {
-            match self.caller.run(run.clone()) {
-                Err(refusal) if refusal.code == Code::RateLimited => {
-                    std::thread::sleep(std::time::Duration::from_millis(200));
-                }
-                other => return other,
-            }
-        }
+        self.caller.run_patiently(&run)
     }
 
     fn shows_nothing(&mut self, command: &str, file: &str) {

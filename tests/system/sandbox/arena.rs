@@ -1,15 +1,12 @@
 //! Runs attacks: a separate daemon, with a scene that is set up for the uid of each next job.
 
-use std::fs;
 use std::path::Path;
-use std::thread;
-use std::time::Duration;
 
 use remit_tests::attack::allowed::Check;
 use remit_tests::attack::strict::StrictIdentity;
 use remit_tests::control::{Outcome, Seen};
 use remit_tests::daemon::{Daemon, Options, admin, user_a};
-use remit_tests::process::Identity;
+use remit_tests::process::{Identity, preforked, start_in};
 use remit_tests::scene::{AttackFixture, LISTED, SCRATCH, Scene, arrange};
 use remit_tests::test_dir::{TestDir, built};
 use remit_wire::client::Client;
@@ -62,24 +59,15 @@ pub fn both_ways(options: &Options) -> [Options; 2] {
 }
 
 impl Arena {
-    /// Runs jobs until one is of a child that was there before the job, by its start in ticks since boot.
+    /// Runs jobs until one is of a child that was there before the job.
     pub fn gets_preforked(&mut self) -> bool {
         (0..50).any(|_| {
-            // More than a tick, so that a child that waits is older.
-            thread::sleep(Duration::from_millis(50));
-            let uptime = fs::read_to_string("/proc/uptime").expect("it is there");
-            let seconds = uptime
-                .split(' ')
-                .next()
-                .and_then(|it| it.parse::<f64>().ok());
-            let asked = seconds.expect("a number") * 100.0;
-            let report = self.run(vec!["cat".into(), "/proc/self/stat".into()]);
-            let stat = String::from_utf8_lossy(&report.stdout.head);
-            // proc_pid_stat(5): the 20th field after the name.
-            let after_name = stat.rsplit_once(')').map(|(_, rest)| rest);
-            let started = after_name.and_then(|rest| rest.split_whitespace().nth(19));
-            let started: f64 = started.and_then(|it| it.parse().ok()).expect("a number");
-            started + 1.0 < asked
+            let (is_preforked, ()) = preforked(|| {
+                let report = self.run(vec!["cat".into(), "/proc/self/stat".into()]);
+                let stat = String::from_utf8_lossy(&report.stdout.head);
+                (start_in(&stat).expect("a number"), ())
+            });
+            is_preforked
         })
     }
 

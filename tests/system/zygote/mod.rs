@@ -14,7 +14,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use remit_tests::caller::{Caller, argv, at_once, script, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
-use remit_tests::process::{Process, descendants, ends_within, status_field};
+use remit_tests::process::{self, Process, descendants, ends_within, start_in, status_field};
 use remit_wire::outcome::{JobReport, State};
 use remit_wire::{Bytes, Run};
 
@@ -41,11 +41,9 @@ fn zygotes(daemon: &Daemon) -> Vec<i32> {
     found
 }
 
-/// Returns the start time in ticks since boot, proc_pid_stat(5).
+/// Returns the start time in ticks since boot.
 fn started(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, behind_name) = stat.rsplit_once(')')?;
-    behind_name.split_whitespace().nth(19)?.parse().ok()
+    start_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 fn zygote(daemon: &Daemon) -> i32 {
@@ -80,21 +78,15 @@ const STARTED: &str = "echo \"Started: $(cut -d ' ' -f 22 /proc/$$/stat)\"";
 
 /// Runs a job that prints [`STARTED`]. Returns true if its child was there before it was asked for.
 fn preforked(ask: impl FnOnce() -> JobReport) -> (bool, JobReport) {
-    // More than a tick, so that a child that waits is older.
-    thread::sleep(Duration::from_millis(50));
-    let uptime = fs::read_to_string("/proc/uptime").expect("it is there");
-    let seconds = uptime
-        .split(' ')
-        .next()
-        .and_then(|it| it.parse::<f64>().ok());
-    let asked = seconds.expect("a number") * 100.0;
-    let report = ask();
-    let text = stdout(&report);
-    let line = text.lines().find_map(|line| line.strip_prefix("Started: "));
-    let started: f64 = line
-        .and_then(|ticks| ticks.parse().ok())
-        .unwrap_or_else(|| panic!("no start: {report:?}"));
-    (started + 1.0 < asked, report)
+    process::preforked(|| {
+        let report = ask();
+        let text = stdout(&report);
+        let line = text.lines().find_map(|line| line.strip_prefix("Started: "));
+        let started = line
+            .and_then(|ticks| ticks.parse().ok())
+            .unwrap_or_else(|| panic!("no start: {report:?}"));
+        (started, report)
+    })
 }
 
 /// Kills the children that wait, so that the next job gets one of its own.
