@@ -120,11 +120,26 @@ fn invalid_pattern_is_refused_with_reason() {
 }
 
 #[test]
-fn numbers_over_their_caps_are_refused_or_cut() {
+fn output_of_ended_jobs_is_searched_line_by_line() {
     let daemon = Daemon::start(Options::default());
     let mut caller = Caller::new(&daemon, &user_a());
+    for search in [
+        numbers_over_their_caps_are_refused_or_cut,
+        offsets_anywhere_begin_at_the_next_line,
+        streams_are_searched_separately_and_empty_has_none,
+        lines_of_dos_are_matched_to_their_end,
+        match_does_not_cross_line_end,
+        contexts_that_overlap_show_each_line_once,
+    ] {
+        search(&mut caller);
+    }
+    daemon.is_well();
+    daemon.stop();
+}
+
+fn numbers_over_their_caps_are_refused_or_cut(caller: &mut Caller) {
     let text: String = (0..3000).map(|number| format!("line {number}\n")).collect();
-    let job = written(&mut caller, text.as_bytes());
+    let job = written(caller, text.as_bytes());
     for (limit, context) in [
         (0, 0),
         (u32::MAX, 0),
@@ -155,8 +170,6 @@ fn numbers_over_their_caps_are_refused_or_cut() {
             ),
         }
     }
-    daemon.is_well();
-    daemon.stop();
 }
 
 /// Searches page by page to the end. Returns how many lines, or parts of lines, matched.
@@ -235,12 +248,9 @@ fn concurrent_searches_do_not_delay_other_users() {
     daemon.stop();
 }
 
-#[test]
-fn offsets_anywhere_begin_at_the_next_line() {
-    let daemon = Daemon::start(Options::default());
-    let mut caller = Caller::new(&daemon, &user_a());
+fn offsets_anywhere_begin_at_the_next_line(caller: &mut Caller) {
     let text = "a\u{20ac}b\nc\u{1f600}d\n\ne\nlast";
-    let job = written(&mut caller, text.as_bytes());
+    let job = written(caller, text.as_bytes());
     let starts: Vec<usize> = std::iter::once(0)
         .chain(text.match_indices('\n').map(|(at, _)| at + 1))
         .collect();
@@ -269,13 +279,9 @@ fn offsets_anywhere_begin_at_the_next_line() {
             .collect();
         assert_eq!(numbers, expected, "from {offset}");
     }
-    daemon.stop();
 }
 
-#[test]
-fn streams_are_searched_separately_and_empty_has_none() {
-    let daemon = Daemon::start(Options::default());
-    let mut caller = Caller::new(&daemon, &user_a());
+fn streams_are_searched_separately_and_empty_has_none(caller: &mut Caller) {
     let report = caller
         .run(script("echo out; echo err >&2"))
         .expect("user A has a grant");
@@ -301,14 +307,10 @@ fn streams_are_searched_separately_and_empty_has_none() {
         .grep(silent.job, grep(".*"))
         .expect("the job is ours");
     assert_eq!((found.lines.len(), found.total, found.eof), (0, 0, true));
-    daemon.stop();
 }
 
-#[test]
-fn lines_of_dos_are_matched_to_their_end() {
-    let daemon = Daemon::start(Options::default());
-    let mut caller = Caller::new(&daemon, &user_a());
-    let job = written(&mut caller, b"one\r\ntwo\r\n\r\nno end\r");
+fn lines_of_dos_are_matched_to_their_end(caller: &mut Caller) {
+    let job = written(caller, b"one\r\ntwo\r\n\r\nno end\r");
     for (pattern, numbers) in [
         ("one$", vec![1]),
         ("^two$", vec![2]),
@@ -323,17 +325,10 @@ fn lines_of_dos_are_matched_to_their_end() {
         let got: Vec<u64> = found.lines.iter().map(|line| line.number).collect();
         assert_eq!(got, numbers, "{pattern}: {found:?}");
     }
-    daemon.stop();
 }
 
-#[test]
-fn match_does_not_cross_line_end() {
-    let daemon = Daemon::start(Options::default());
-    let mut caller = Caller::new(&daemon, &user_a());
-    let job = written(
-        &mut caller,
-        b"one\ntwo\0three\n\xff\xfe\nOne \xe2\x82\xac\n",
-    );
+fn match_does_not_cross_line_end(caller: &mut Caller) {
+    let job = written(caller, b"one\ntwo\0three\n\xff\xfe\nOne \xe2\x82\xac\n");
     for (pattern, numbers) in [
         ("(?s)one.two", vec![]),
         (r"one\s+two", vec![]),
@@ -360,7 +355,6 @@ fn match_does_not_cross_line_end() {
         let got: Vec<u64> = found.lines.iter().map(|line| line.number).collect();
         assert_eq!(got, numbers, "{pattern:?}: {found:?}");
     }
-    daemon.stop();
 }
 
 #[test]
@@ -547,17 +541,14 @@ fn paged_search_returns_each_match_once() {
     daemon.stop();
 }
 
-#[test]
-fn contexts_that_overlap_show_each_line_once() {
-    let daemon = Daemon::start(Options::default());
-    let mut caller = Caller::new(&daemon, &user_a());
+fn contexts_that_overlap_show_each_line_once(caller: &mut Caller) {
     let text: String = (1..=20)
         .map(|number| match number {
             1 | 5 | 7 | 20 => format!("{number} hit\n"),
             _ => format!("{number}\n"),
         })
         .collect();
-    let job = written(&mut caller, text.as_bytes());
+    let job = written(caller, text.as_bytes());
     for (context, expected) in [
         (0, vec![1, 5, 7, 20]),
         (1, vec![1, 2, 4, 5, 6, 7, 8, 19, 20]),
@@ -573,5 +564,4 @@ fn contexts_that_overlap_show_each_line_once() {
         assert_eq!(numbers, expected, "context {context}");
         assert_eq!((found.matching, found.eof), (4, true), "context {context}");
     }
-    daemon.stop();
 }
