@@ -267,11 +267,13 @@ fn damaged_history_is_quarantined_and_reported() {
 
 #[test]
 fn broker_killed_at_random_loses_no_entry_and_repeats_none() {
+    const KILLS: usize = 8;
+    const JOBS: usize = 5;
     let daemon = Daemon::start(Options::default());
     let mut random = std::process::id();
-    for _ in 0..20 {
+    for _ in 0..KILLS {
         let mut caller = Caller::new(&daemon, &user_a());
-        let jobs: Vec<JobId> = (1..=5)
+        let jobs: Vec<JobId> = (1..=JOBS)
             .map(|tenths| {
                 let run = at_once(script(&format!("sleep 0.{tenths}")));
                 caller.run(run).expect("it is accepted").job
@@ -325,7 +327,7 @@ fn broker_killed_at_random_loses_no_entry_and_repeats_none() {
         let recorded = recorded.iter().map(|record| &record["REMIT_SEQ"]);
         let recorded: Vec<&str> = recorded.filter_map(Value::as_str).collect();
         assert_eq!(stored, recorded, "{event}");
-        assert_eq!(stored.len(), 100);
+        assert_eq!(stored.len(), KILLS * JOBS);
     }
     daemon.stop();
 }

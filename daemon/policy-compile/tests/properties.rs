@@ -129,7 +129,7 @@ fn more(mut rules: Vec<Vec<Rule>>, one: Rule) -> Vec<Vec<Rule>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
     fn verdict_equals_that_of_the_model(

@@ -446,7 +446,7 @@ fn full_disk_at_stdout_is_an_error() {
 
 #[test]
 fn slow_reader_loses_nothing_in_bounded_memory() {
-    const CALLS: u64 = 300;
+    const CALLS: u64 = 120;
     let long = "\u{1f600}".repeat(6000);
     let daemon = Daemon::start(move |_| answer(ended(long.as_bytes())));
     let (mut shim, stdout) = Shim::unread(&daemon.socket());

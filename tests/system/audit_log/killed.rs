@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::audit_log::changed::{found, head, kill, log, verified};
 
-const KILLS: usize = 60;
+const KILLS: usize = 20;
 
 fn work(daemon: &Daemon, user: &Identity, name: &str, is_over: &AtomicBool, done: &AtomicUsize) {
     let Ok(mut client) = daemon.client(user) else {

@@ -25,7 +25,7 @@ use self::client::{Answered, Insistent, is_open};
 use self::coordinator::{Alarm, ChaosCoordinator, ParsedAuditLog, Shims};
 
 /// Kills of each process.
-const KILLS: u32 = 12;
+const KILLS: u32 = 6;
 /// A broker that dies more often than this within a second is restarted only after a second.
 const BROKERS_IN_A_ROW: u32 = 3;
 /// At least so many ended jobs of a user are remembered. After a restart they are ordered by start, not by end,

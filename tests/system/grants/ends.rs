@@ -329,7 +329,7 @@ fn grant_of(intent: &Value) -> Option<u64> {
 
 #[test]
 fn no_start_after_revoke_reply_in_races() {
-    const RACES: u64 = 300;
+    const RACES: u64 = 80;
     let daemon = started();
     let barrier = Barrier::new(2);
     let grants: Vec<u64> = std::thread::scope(|scope| {
@@ -372,6 +372,7 @@ fn no_start_after_revoke_reply_in_races() {
         );
         started += 1;
     }
+    println!("{started} of {RACES} started");
     assert!(
         started > 0 && started < RACES,
         "{started} of {RACES} started"

@@ -106,7 +106,7 @@ fn random_requests_keep_queue_rules() {
         [user_a(), user_b(), Identity::new(0, &[])].map(|identity| User::new(&daemon, &identity));
     let mut random = Random::new(4);
     let (mut busy, mut waited) = (0, 0);
-    for _ in 0..300 {
+    for _ in 0..150 {
         let before = live(&daemon);
         let user = &mut users[random.below(3) as usize];
         if user.jobs.is_empty() || !random.once_in(3) {
@@ -136,7 +136,7 @@ fn random_requests_keep_queue_rules() {
         let living: usize = users.iter().map(|user| user.jobs.len()).sum();
         assert_eq!(now.len(), living, "a job is lost: {now:?}");
     }
-    assert!(busy > 10 && waited > 50, "{busy} busy, {waited} waited");
+    assert!(busy > 5 && waited > 25, "{busy} busy, {waited} waited");
     // Each user's jobs started in order, and every job that was not stopped in the queue started.
     for user in &mut users {
         for job in std::mem::take(&mut user.jobs).into_iter().rev() {

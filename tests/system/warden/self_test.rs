@@ -150,7 +150,7 @@ fn self_tests_and_reloads_run_beside_jobs() {
             });
         }
         let times = catch_unwind(AssertUnwindSafe(|| {
-            let times = (0..40).map(|ticket| measure(&broker, session, ticket));
+            let times = (0..15).map(|ticket| measure(&broker, session, ticket));
             times.collect::<Vec<_>>()
         }));
         over.store(true, Ordering::Relaxed);
@@ -158,7 +158,7 @@ fn self_tests_and_reloads_run_beside_jobs() {
     });
     let mut times = times.unwrap();
     times.sort();
-    assert!(times[20] < Duration::from_secs(1), "{times:?}");
+    assert!(times[times.len() / 2] < Duration::from_secs(1), "{times:?}");
     assert!(stage.status().refused.is_empty());
     for _ in 0..3 {
         let _ = (doctor(&stage), stage.ask(AdminRequest::Reload));
