@@ -1,4 +1,5 @@
-//! The official MCP clients drive `remit-fleet` as they drive `mcp-shim`: one host, a real daemon.
+//! Official MCP clients, one of each language and of each revision, drive `remit-fleet` as all of them drive `mcp-shim`: one host,
+//! a real daemon.
 
 use std::process::Command;
 
@@ -46,6 +47,6 @@ fn official_clients_are_served_as_by_the_host_itself() {
         return;
     }
     assert!(output.status.success(), "{said}");
-    assert_eq!(said.matches(", content").count(), 7, "{said}");
+    assert_eq!(said.matches(", content").count(), 3, "{said}");
     assert!(daemon.records("intent").len() >= 5);
 }
