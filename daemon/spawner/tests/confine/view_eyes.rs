@@ -1,7 +1,7 @@
 //! A view with the eyes of root: what it reads that others do not, what is kept back all the same, and what becomes a plan.
 
 use super::common::*;
-use super::view::{Jobs, Tree, changes_in, profile, settle, view};
+use super::view::{Jobs, Tree, profile, settle, view};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use remit_confine::*;
@@ -131,7 +131,8 @@ fn what_root_changed_in_private_files_is_a_plan() {
         "cd {at} && echo newer >key && rm gone private/in && echo x >private/new && chmod 600 private/new && \
          echo 'remit-test:!:1::::::' >>/etc/shadow"
     );
-    let found = changes_in(&with_the_eyes_of_root(), &script);
+    let jobs = Jobs::within(with_the_eyes_of_root());
+    let found = jobs.changes(&script);
     let (table, rest): (Vec<&str>, Vec<&str>) = found
         .lines()
         .partition(|line| line.starts_with("/etc/shadow"));
@@ -146,6 +147,7 @@ fn what_root_changed_in_private_files_is_a_plan() {
     // The sign, the line, and its end: the lines that changed alone.
     assert!(table.len() == 1 && table[0].contains(" -> 22 "), "{found}");
     let script = "sed -i 's/^root:[^:]*/root:x/' /etc/shadow";
-    let found = changes_in(&with_the_eyes_of_root(), script);
+    let found = jobs.changes(script);
+    end(jobs.fixture);
     assert!(found.contains("the password of 'root'"), "{found}");
 }

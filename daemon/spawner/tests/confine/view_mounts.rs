@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use nix::mount::MsFlags;
 
-use super::view::{Mounted, Tree, changes, settle, sh};
+use super::common::end;
+use super::view::{Jobs, Mounted, Tree, changes, settle, sh};
 use super::view_emptied::list_of;
 use remit_confine::sys;
 
@@ -78,7 +79,8 @@ fn attributes_of_the_root_of_a_mount_refuse_no_other_change() {
     settle();
     let at = tree.at();
     let python = |code: &str| format!("/usr/bin/python3 -c 'import os; {code}'");
-    let ran = sh(&format!(
+    let jobs = Jobs::new();
+    let ran = jobs.sh(&format!(
         "cd {at} && stat -c '%a %u' data listed foreign && {} && cat data/sub/key",
         python(
             "print(sorted(os.listxattr(\"data\"))); print(os.listxattr(\"data/sub\")); print(os.listxattr(\"listed\"))"
@@ -87,7 +89,7 @@ fn attributes_of_the_root_of_a_mount_refuse_no_other_change() {
     let expect =
         format!("755 0\n755 0\n705 0\n['{DEFAULT}'{user}]\n[]\n['system.posix_acl_access']\n");
     assert_eq!(ran.out, expect, "{ran:?}");
-    let change = |script: &str| changes(&format!("cd {at} && echo newer >file && {script}"));
+    let change = |script: &str| jobs.changes(&format!("cd {at} && echo newer >file && {script}"));
     let file = format!("{at}/file 4 -> 6 0:0 644\n");
     assert_eq!(change("true"), format!("{file}scratch 0\n"));
     let cases = [
@@ -111,6 +113,7 @@ fn attributes_of_the_root_of_a_mount_refuse_no_other_change() {
         let refused = format!("{file}cannot plan a change of '{at}/data': {refusal}\nscratch 0\n");
         assert_eq!(change(script), refused, "{script}");
     }
+    end(jobs.fixture);
 }
 
 /// A mount of a file, and one of a file system that is not shown.
@@ -126,6 +129,7 @@ fn mount_point_that_is_not_shown_is_not_changed() {
     settle();
     let at = tree.at();
     let why = "a file system is mounted on it";
+    let jobs = Jobs::new();
     for (script, path) in [
         ("rm under", "under"),
         ("mv under over", "under"),
@@ -135,7 +139,7 @@ fn mount_point_that_is_not_shown_is_not_changed() {
         ("rmdir other", "other"),
         ("rmdir other && mkdir other", "other"),
     ] {
-        let found = changes(&format!("cd {at} && cat under && {script}"));
+        let found = jobs.changes(&format!("cd {at} && cat under && {script}"));
         let refusals: Vec<&str> = found
             .lines()
             .filter(|line| line.starts_with("cannot"))
@@ -143,4 +147,5 @@ fn mount_point_that_is_not_shown_is_not_changed() {
         let expect = format!("cannot plan a change of '{at}/{path}': {why}");
         assert_eq!(refusals, [expect], "{script}: {found}");
     }
+    end(jobs.fixture);
 }
