@@ -83,7 +83,7 @@ pub fn expand(pattern: &Path, most: usize, list: impl Fn(&Path) -> Vec<PathBuf>)
     let mut found = vec![PathBuf::new()];
     for part in pattern.components() {
         let pattern = part.as_os_str().as_bytes();
-        if !pattern.iter().any(|c| b"*?[".contains(c)) {
+        if !pattern.iter().any(|c| b"*?[\\".contains(c)) {
             found.iter_mut().for_each(|path| path.push(part));
             continue;
         }
@@ -100,11 +100,11 @@ pub fn expand(pattern: &Path, most: usize, list: impl Fn(&Path) -> Vec<PathBuf>)
 }
 
 fn is_file_name(pattern: &[u8], name: &[u8]) -> bool {
-    // A class as '[[:digit:]]' matches any name: too many files are read rather than too few.
-    let has_class = pattern.windows(2).any(|two| two == b"[:");
+    // What has a class as '[[:digit:]]', or quotes, matches any name: too many files are read rather than too few.
+    let is_odd = pattern.contains(&b'\\') || pattern.windows(2).any(|two| two == b"[:");
     // As in a shell, only a dot matches a leading dot.
     name.starts_with(b".") == pattern.starts_with(b".")
-        && (has_class || fits(pattern, name, character_of_file))
+        && (is_odd || fits(pattern, name, character_of_file))
 }
 
 /// As [`character`], and with sets: `[a-z_]`, `[!0-9]`.
@@ -115,10 +115,11 @@ fn character_of_file(pattern: &[u8], byte: u8) -> Option<usize> {
     (is_member(members, byte) != is_without).then_some(length)
 }
 
-/// Returns the length of the set at the start of a pattern, if it is one without its members, and the members.
+/// Returns the length of the set at the start of a pattern, if it is one without its members, and the members. For OpenSSH
+/// only `!` means without.
 fn set(pattern: &[u8]) -> Option<(usize, bool, &[u8])> {
     let inner = pattern.strip_prefix(b"[")?;
-    let without = inner.strip_prefix(b"!").or(inner.strip_prefix(b"^"));
+    let without = inner.strip_prefix(b"!");
     let members = without.unwrap_or(inner);
     // A bracket that comes first is a member.
     let count = 1 + members.get(1..)?.iter().position(|c| *c == b']')?;
@@ -171,6 +172,7 @@ mod tests {
         let many = "*a".repeat(200);
         assert!(!matches(&many, &"a".repeat(199)) && matches(&many, &"a".repeat(200)));
     }
+
     #[test]
     fn included_files_are_those_of_glob() {
         let list = |dir: &Path| match dir.to_str() {
@@ -180,14 +182,18 @@ mod tests {
             Some("/") => vec!["/e".into(), "/d".into()],
             _ => Vec::new(),
         };
-        let cases: [(&str, &[&str]); 16] = [
+        let cases: [(&str, &[&str]); 17] = [
             ("/d/x", &["/d/x"]),
             ("/?/*0-a", &["/d/10-a"]),
             ("/*/x", &["/d/x", "/e/x"]),
             ("/d/[0-9]*", &["/d/10-a"]),
             ("/d/[0-9][1-9]*", &[]),
             ("/d/[!0-9_]*", &["/d/[d", "/d/]e", "/d/x-f"]),
-            ("/d/[^0-9x]*", &["/d/[d", "/d/]e", "/d/_b"]),
+            ("/d/[^0-9x]*", &["/d/10-a", "/d/x-f"]),
+            (
+                r"/d/[\]x]*",
+                &["/d/10-a", "/d/[d", "/d/]e", "/d/_b", "/d/x-f"],
+            ),
             ("/d/[]x]*", &["/d/]e", "/d/x-f"]),
             ("/d/[!]x_]*", &["/d/10-a", "/d/[d"]),
             ("/d/x[-]f", &["/d/x-f"]),

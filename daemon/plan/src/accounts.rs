@@ -128,7 +128,7 @@ pub fn account_id(line: &[u8], number: usize) -> Option<u32> {
 }
 
 /// Cuts what isspace(3) skips in some locale. No UTF-8 text begins with the last two.
-pub fn without_blanks(text: &[u8]) -> &[u8] {
+fn without_blanks(text: &[u8]) -> &[u8] {
     let is_blank = |byte: &u8| matches!(byte, b' ' | 0x09..=0x0d | 0x85 | 0xa0);
     let blanks = text.iter().take_while(|byte| is_blank(byte)).count();
     text.get(blanks..).unwrap_or_default()

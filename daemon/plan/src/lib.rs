@@ -46,7 +46,7 @@ mod ways;
 
 pub use remit_common::hex::hex;
 
-pub use accounts::{account_id, is_of_accounts, is_table, without_blanks};
+pub use accounts::{account_id, is_of_accounts, is_table};
 pub use bundle::Bundle;
 pub use capabilities::{FileCapabilities, OldCapabilities, permitted_capabilities};
 pub use codec::PlanError;

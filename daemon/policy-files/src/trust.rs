@@ -217,6 +217,7 @@ const UNITS: [&str; 5] = [
     "remit-prove.service",
     "remit-prove.timer",
 ];
+
 /// Returns the daemon's files and `dirs`, absolute. No profile may write them or a directory above them.
 pub fn own_files(dirs: &[&Path]) -> Vec<String> {
     let units = UNIT_DIRECTORIES.iter().flat_map(|dir| {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use remit_common::text;
-use remit_plan::{account_id, without_blanks};
+use remit_plan::account_id;
 use remit_policy::{Ids, MachineTable};
 
 use crate::lines::lines;
@@ -67,7 +67,7 @@ impl Accounts {
         for (_, line) in lines(passwd) {
             let fields: Vec<&[u8]> = line.splitn(7, |byte| *byte == b':').collect();
             let field = |number: usize| fields.get(number).copied().unwrap_or_default();
-            let ids = account_id(line, 2).zip(account_id(line, 3));
+            let ids = id(line, 2).zip(id(line, 3));
             if let (Some(name), Some((uid, gid))) = (name_of(field(0)), ids) {
                 let user = User {
                     uid,
@@ -82,8 +82,7 @@ impl Accounts {
         }
         for (_, line) in lines(group) {
             let mut fields = line.splitn(4, |byte| *byte == b':');
-            if let (Some(name), Some(gid)) = (fields.next().and_then(name_of), account_id(line, 2))
-            {
+            if let (Some(name), Some(gid)) = (fields.next().and_then(name_of), id(line, 2)) {
                 let members = fields.nth(2).unwrap_or_default();
                 let members = members.split(|byte| *byte == b',').filter_map(name_of);
                 let members = members.collect();
@@ -199,6 +198,19 @@ impl Accounts {
     }
 }
 
+/// Blanks of the C locale, in which programs of root read the tables. Those of others begin a name there.
+fn without_blanks(text: &[u8]) -> &[u8] {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | 0x09..=0x0d);
+    let blanks = text.iter().take_while(|byte| is_blank(byte)).count();
+    text.get(blanks..).unwrap_or_default()
+}
+
+fn id(line: &[u8], number: usize) -> Option<u32> {
+    let field = line.split(|byte| *byte == b':').nth(number)?;
+    let is_ascii = without_blanks(field).first().is_some_and(u8::is_ascii);
+    is_ascii.then(|| account_id(line, number)).flatten()
+}
+
 /// The C library takes any bytes for a name: an odd one is escaped.
 fn name_of(bytes: &[u8]) -> Option<String> {
     let name = without_blanks(bytes);
@@ -218,13 +230,16 @@ mod tests {
     /// A line that the C library takes for a group, and this does not, would hide who is in it.
     #[test]
     fn odd_lines_count_as_the_c_library_reads_them() {
-        let group = b"do\x1bcker:x: +6002:bot\n\xff:x:-18446744073709545613:bot\n\t late:x:6004:bot\n:x:6005:bot\nshort:x:6007\nshorter:x\nlong:x:6008:ann:x,bot,y:z\n";
+        let group = b"do\x1bcker:x: +6002:bot\n\xff:x:-18446744073709545613:bot\n\t late:x:6004:bot\n:x:6005:bot\nshort:x:6007\nshorter:x\nlong:x:6008:ann:x,bot,y:z\n\xa0late:x:7777:\n\xa0x:x:\xa06009:bot\n";
         let passwd = b"bot:x:5001: 5001::/:/bin/sh\nother:x:5002x:5002::/:/bin/sh\nshort:x:5003:100\nsix:x:5004:100::/h\nlong:x:5005:100::/h:/sbin/nologin:x\n";
         let found = Accounts::parse(passwd, group, b"");
         let gids: BTreeSet<u32> = found.gids("bot").into_iter().collect();
         assert_eq!(gids, [5001, 6002, 6003, 6004, 6008].into());
         let names: Vec<&str> = found.groups.keys().map(String::as_str).collect();
-        assert_eq!(names, ["\\xff", "do\\x1bcker", "late", "long", "short"]);
+        assert_eq!(
+            names,
+            ["\\xa0late", "\\xff", "do\\x1bcker", "late", "long", "short"]
+        );
         let users = found.users.iter();
         let users: Vec<_> = users
             .map(|(name, user)| (name.as_str(), user.uid, user.home.clone(), user.has_shell()))

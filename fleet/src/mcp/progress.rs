@@ -32,7 +32,7 @@ impl Progress {
     pub fn new(to: Option<(Peer<RoleServer>, ProgressToken)>) -> Self {
         let sent = Sent {
             at: Instant::now(),
-            done: -STEP,
+            done: 0.0,
             total: None,
         };
         Self {

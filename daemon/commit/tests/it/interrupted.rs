@@ -360,7 +360,8 @@ fn kills_at_random_moments_leave_the_old_or_the_new_tree() {
         let old = tree();
         let mut child = start(&[], &["commit", &state()], Some(&input));
         let share = u32::try_from(random % 1024).unwrap();
-        std::thread::sleep(whole * share / 1024);
+        // Also after the end, if this commit is as quick as those before.
+        std::thread::sleep(whole * share / 768);
         let _ = child.kill();
         drop(end(child));
         recover().is_done();
@@ -394,7 +395,7 @@ fn disk_as_it_is_before_a_call_recovers() {
         let (name, number) = call;
         // The log is not on that disk.
         let log = image.with_extension("log");
-        let inject = format!("inject={name}:delay_enter=500000:when={number}");
+        let inject = format!("inject={name}:delay_enter=1500000:when={number}");
         let wrapper = strace(&[
             log.to_str().unwrap(),
             "-e",

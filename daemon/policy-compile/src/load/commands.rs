@@ -296,7 +296,12 @@ fn check_program(argv: &mut [WithSpan<Part>], machine: &dyn Machine, report: &mu
                 Some("the command is refused until there is one"),
             );
         }
-        Program::Distrusted(why) => report.distrusted_program(span, path, &why),
+        Program::Distrusted(why) if report.findings.is_first_about(path) => {
+            let message = format!("the program {} cannot be trusted: {why}", quoted(path));
+            let help = "have root own it and every directory above it, writable by nobody else; or name another program";
+            report.error_with_help(span, message, help);
+        }
+        Program::Distrusted(_) => {}
     }
 }
 

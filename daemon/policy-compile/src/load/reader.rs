@@ -22,7 +22,7 @@ pub(crate) struct Report<'a> {
     text: &'a str,
     /// The start of each line but the first.
     lines: &'a [usize],
-    findings: &'a mut Findings,
+    pub(super) findings: &'a mut Findings,
 }
 
 impl<'a> Report<'a> {
@@ -69,16 +69,6 @@ impl<'a> Report<'a> {
     pub(crate) fn missing_account(&mut self, span: Range<usize>, message: String, help: &str) {
         let (file, text) = (self.file, self.text);
         self.findings.push_missing_account(file, || {
-            Diagnostic::at(Severity::Error, file, excerpt(text, span), message).help(help)
-        });
-    }
-
-    /// Reports a program that cannot be executed, once for all commands that execute it.
-    pub(crate) fn distrusted_program(&mut self, span: Range<usize>, program: &str, why: &str) {
-        let (file, text) = (self.file, self.text);
-        self.findings.push_program(file, program, || {
-            let message = format!("the program {} cannot be trusted: {why}", quoted(program));
-            let help = "have root own it and every directory above it, writable by nobody else; or name another program";
             Diagnostic::at(Severity::Error, file, excerpt(text, span), message).help(help)
         });
     }

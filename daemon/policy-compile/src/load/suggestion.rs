@@ -171,16 +171,9 @@ impl Findings {
         self.push(Severity::Error, file, || finding().about_missing_account());
     }
 
-    /// As [`Self::push`], for an error about a program. Dozens of commands may execute it: the first one reports it.
-    pub(crate) fn push_program(
-        &mut self,
-        file: &str,
-        program: &str,
-        finding: impl FnOnce() -> Diagnostic,
-    ) {
-        if self.programs.insert(program.to_owned()) {
-            self.push(Severity::Error, file, finding);
-        }
+    /// Dozens of commands may execute a program that cannot be: one of them reports it.
+    pub(super) fn is_first_about(&mut self, program: &str) -> bool {
+        self.programs.insert(program.to_owned())
     }
 
     pub(crate) fn refuse_file(&mut self, file: &str, message: impl Into<String>) {

@@ -68,7 +68,7 @@ fn file(look: &mut Look<'_>, path: &FilePath, depth: usize, sudoers: &mut Sudoer
     let directory = path.parent().unwrap_or_else(FilePath::root);
     // A comment ends with its line, whatever its last byte is.
     let plain = lines(&content).map(|(number, line)| (number, without_comment(line)));
-    for (number, line) in joined(plain, ends_in_single_backslash) {
+    for (number, line) in joined(plain, goes_on) {
         let line = line.trim_ascii();
         let included = |names: [&[u8]; 2]| {
             let rest = names.iter().find_map(|name| line.strip_prefix(*name));
@@ -95,6 +95,17 @@ fn file(look: &mut Look<'_>, path: &FilePath, depth: usize, sudoers: &mut Sudoer
             look.machine.unknown(path, NOT_UNDERSTOOD);
         }
     }
+}
+
+/// Within quotes a pair of backslashes takes the next line, too.
+fn goes_on(line: &[u8]) -> bool {
+    let mut is_quoted = false;
+    let mut is_escaped = false;
+    for byte in line {
+        is_quoted ^= *byte == b'"' && !is_escaped;
+        is_escaped = *byte == b'\\' && !is_escaped;
+    }
+    is_quoted || ends_in_single_backslash(line)
 }
 
 /// Returns false if it is neither an alias nor a permission.
@@ -391,6 +402,22 @@ mod tests {
         assert_eq!(split(commands, b',').len(), 3);
         assert_eq!(tag(b"NOPASSWD: X"), Some((&b"NOPASSWD"[..], &b"X"[..])));
         assert_eq!(tag(b"/bin/x:"), None);
+    }
+
+    /// As visudo(8) takes them.
+    #[test]
+    fn line_goes_on_after_one_backslash_and_in_quotes_after_any() {
+        for (line, expect) in [
+            (&br"a\"[..], true),
+            (br"a\\\", true),
+            (br"a\\", false),
+            (br#"p="/bin:\\"#, true),
+            (br#"p="/bin"\\"#, false),
+            (br#"p="a\"b:\\"#, true),
+            (br#"p=a\"b:\\"#, false),
+        ] {
+            assert_eq!(goes_on(line), expect, "{}", String::from_utf8_lossy(line));
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use remit_common::admin::{UNCONFIRMED, UnconfirmedView};
+use remit_common::frame;
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, State};
 use remit_common::refusal::{Code, Refusal};
@@ -105,7 +106,7 @@ impl Confirmations {
         let mut all = match file.read().map_err(damaged)? {
             None => Vec::new(),
             Some(body) => {
-                let saved = postcard::from_bytes::<SavedConfirmations>(&body);
+                let saved = frame::decode::<SavedConfirmations>(&body);
                 let saved = saved.map_err(|error| damaged(error.to_string()))?;
                 saved.restarted(&boot_id, clocks())
             }

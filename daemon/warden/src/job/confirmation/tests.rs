@@ -351,6 +351,9 @@ fn saved_confirmation_keeps_approvers_and_signature() {
         ..waiting(1000)
     }];
     confirmations.save().unwrap();
+    // Its form changes only with its magic.
+    let bytes = postcard::to_extend(&confirmations.all[0], Vec::new()).unwrap();
+    assert_eq!(bytes.escape_ascii().to_string(), "");
     let [one] = Confirmations::open(&state).unwrap().all.try_into().unwrap();
     assert_eq!(
         (one.approval, one.signed),
