@@ -10,10 +10,11 @@ use std::sync::LazyLock;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use remit_plan::permitted_capabilities;
 use remit_policy::{MachineTable, Policy};
 use remit_prove::compare::{SeenPaths, compare};
 use remit_prove::grants::Grants;
-use remit_prove::machine::entry::{parse_acl, parse_capabilities};
+use remit_prove::machine::entry::parse_acl;
 use remit_prove::machine::{Bounds, Machine};
 use remit_prove::report::{Goals, Subject, prove};
 use remit_prove::{sources, text};
@@ -112,7 +113,7 @@ libfuzzer_sys::fuzz_target!(
     init: lay_out(),
     |bytes: &[u8]| {
         if let Some(value) = bytes.strip_prefix(b"acl\n") {
-            let _ = (parse_acl(value, 1), parse_capabilities(value));
+            let _ = (parse_acl(value, 1), permitted_capabilities(value));
             return;
         }
         lay("/etc/passwd", b"root:x:0:0::/root:/bin/sh\nagent:x:5001:5001::/home/agent:/bin/sh\n");
