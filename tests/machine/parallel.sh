@@ -46,8 +46,9 @@ attacks() { if grep -qE '^[0-9]+ held' "$1"; then grep -oE '^[0-9]+ held|[0-9]+ 
 reason() {
   local printed line
   printed=$(sed '/^-- journal/,$d' "$1")
-  line=$(grep -nE '^(FAIL|LOST) ' <<<"$printed" | tail -n 1 | cut -d : -f 1)
-  # Nothing here may end before it read everything: pipefail takes the writer's SIGPIPE for a failure.
+  # A test that was killed printed neither. Nothing here may end before it read everything: pipefail takes the writer's
+  # SIGPIPE for a failure.
+  line=$(grep -nE '^(FAIL|LOST) ' <<<"$printed" | tail -n 1 | cut -d : -f 1) || true
   if [ "$line" ]; then sed -n "$line,$((line + 19))p" <<<"$printed"; else tail -n 20 <<<"$printed"; fi
   sed -n '/^-- journal/,$p' "$1" | tail -n 20
 }
