@@ -107,7 +107,9 @@ pub fn unescape(field: &[u8]) -> Option<Vec<u8>> {
             b'\\' => {
                 let (digits, others) = rest.split_at_checked(3)?;
                 rest = others;
-                u8::from_str_radix(from_utf8(digits).ok()?, 8).ok()?
+                let has_sign = digits.starts_with(b"+");
+                let number = from_utf8(digits).ok().filter(|_| !has_sign)?;
+                u8::from_str_radix(number, 8).ok()?
             }
             byte => *byte,
         });
@@ -129,6 +131,7 @@ mod tests {
             (br"\04", None),
             (br"\999", None),
             (br"\777", None),
+            (br"\+12", None),
             (br"a\", None),
         ] {
             assert_eq!(unescape(field).as_deref(), expect, "{field:?}");

@@ -6,25 +6,27 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     lines.map(|(at, line)| (at.saturating_add(1), line))
 }
 
-/// Joins lines: a final backslash takes the next line if `goes_on` says so of all that is joined until then. Returns each
-/// with the number of its first, and a space between its parts.
+/// Joins lines: a final backslash takes the next line if `goes_on` says so of its line, and of whether that is the first.
+/// Returns each with the number of its first, and a space between its parts.
 pub fn joined<L: AsRef<[u8]>>(
     lines: impl Iterator<Item = (usize, L)>,
-    goes_on: fn(&[u8]) -> bool,
+    mut goes_on: impl FnMut(&[u8], bool) -> bool,
 ) -> Vec<(usize, Vec<u8>)> {
     let mut found: Vec<(usize, Vec<u8>)> = Vec::new();
     let mut open = false;
     for (number, line) in lines {
-        let (start, mut text) = match open.then(|| found.pop()).flatten() {
-            Some((start, before)) => (start, [&before[..], b" "].concat()),
-            None => (number, Vec::new()),
-        };
-        text.extend_from_slice(line.as_ref());
-        open = text.ends_with(b"\\") && goes_on(&text);
-        if open {
-            text.pop();
+        let line = line.as_ref();
+        let start = line.strip_suffix(b"\\");
+        let start = start.filter(|_| goes_on(line, !open));
+        let text = start.unwrap_or(line);
+        match found.last_mut() {
+            Some((_, last)) if open => {
+                last.push(b' ');
+                last.extend_from_slice(text);
+            }
+            _ => found.push((number, text.to_vec())),
         }
-        found.push((start, text));
+        open = start.is_some();
     }
     found
 }
@@ -52,7 +54,8 @@ mod tests {
                 (ends_in_single_backslash as fn(&[u8]) -> bool, single),
                 (any, all),
             ] {
-                let found = joined(lines(text.as_bytes()), goes_on).into_iter();
+                let found = joined(lines(text.as_bytes()), |line, _| goes_on(line));
+                let found = found.into_iter();
                 let found: Vec<String> = found
                     .map(|(_, line)| String::from_utf8_lossy(&line).into_owned())
                     .collect();

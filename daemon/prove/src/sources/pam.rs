@@ -40,7 +40,7 @@ pub fn look(look: &mut Look<'_>) {
             let content = look.machine.read(&path).unwrap_or_default();
             let plain = lines(&content).map(without_comment);
             // A pair of backslashes takes the next line, too.
-            for (number, line) in joined(plain, |_| true) {
+            for (number, line) in joined(plain, |_, _| true) {
                 if let Some(module) = module(&line) {
                     let source = Source::line(&path, number, &line);
                     trusts(look, &name, &module, &source);

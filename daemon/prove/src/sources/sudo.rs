@@ -66,9 +66,7 @@ fn file(look: &mut Look<'_>, path: &FilePath, depth: usize, sudoers: &mut Sudoer
     }
     let content = look.machine.read(path).unwrap_or_default();
     let directory = path.parent().unwrap_or_else(FilePath::root);
-    // A comment ends with its line, whatever its last byte is.
-    let plain = lines(&content).map(|(number, line)| (number, without_comment(line)));
-    for (number, line) in joined(plain, goes_on) {
+    for (number, line) in statements(&content) {
         let line = line.trim_ascii();
         let included = |names: [&[u8]; 2]| {
             let rest = names.iter().find_map(|name| line.strip_prefix(*name));
@@ -97,15 +95,24 @@ fn file(look: &mut Look<'_>, path: &FilePath, depth: usize, sudoers: &mut Sudoer
     }
 }
 
-/// Within quotes a pair of backslashes takes the next line, too.
-fn goes_on(line: &[u8]) -> bool {
+fn statements(content: &[u8]) -> Vec<(usize, Vec<u8>)> {
+    // A comment ends with its line, whatever its last byte is.
+    let plain = lines(content).map(|(number, line)| (number, without_comment(line)));
     let mut is_quoted = false;
+    joined(plain, |line, is_first| {
+        is_quoted = ends_in_quotes(line, is_quoted && !is_first);
+        // Within quotes a pair of backslashes takes the next line, too.
+        is_quoted || ends_in_single_backslash(line)
+    })
+}
+
+fn ends_in_quotes(line: &[u8], mut is_quoted: bool) -> bool {
     let mut is_escaped = false;
     for byte in line {
         is_quoted ^= *byte == b'"' && !is_escaped;
         is_escaped = *byte == b'\\' && !is_escaped;
     }
-    is_quoted || ends_in_single_backslash(line)
+    is_quoted
 }
 
 /// Returns false if it is neither an alias nor a permission.
@@ -415,8 +422,16 @@ mod tests {
             (br#"p="/bin"\\"#, false),
             (br#"p="a\"b:\\"#, true),
             (br#"p=a\"b:\\"#, false),
+            (b"p=\"a:\\\nb:\\\\", true),
+            (b"p=\"a:\\\nb\":\\\\", false),
         ] {
-            assert_eq!(goes_on(line), expect, "{}", String::from_utf8_lossy(line));
+            let found = statements(&[line, b"\nx"].concat());
+            assert_eq!(
+                found.len() == 1,
+                expect,
+                "{}",
+                String::from_utf8_lossy(line)
+            );
         }
     }
 

@@ -38,7 +38,7 @@ pub fn settings(text: &[u8]) -> Vec<Setting> {
 fn statements(text: &[u8]) -> Vec<(usize, Vec<u8>)> {
     let is_comment = |line: &[u8]| matches!(line.trim_ascii_start().first(), Some(b'#' | b';'));
     let plain = lines(text).filter(|(_, line)| !is_comment(line));
-    joined(plain, ends_in_single_backslash)
+    joined(plain, |line, _| ends_in_single_backslash(line))
 }
 
 /// A command of an `Exec` setting.
