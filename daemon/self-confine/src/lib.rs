@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use libc::c_long;
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch, apply_filter,
@@ -78,7 +78,11 @@ fn confine_with(limits: Limits, more: &[c_long]) -> Result<(), String> {
         (Resource::RLIMIT_CORE, 0),
         (Resource::RLIMIT_FSIZE, 0),
     ] {
-        setrlimit(resource, most, most).map_err(|error| format!("cannot limit itself: {error}"))?;
+        // Without CAP_SYS_RESOURCE a limit that is lower already stays.
+        getrlimit(resource)
+            .map(|(_, hard)| most.min(hard))
+            .and_then(|most| setrlimit(resource, most, most))
+            .map_err(|error| format!("cannot limit itself: {error}"))?;
     }
     let cannot =
         |error: &dyn std::fmt::Display| format!("cannot restrict itself with seccomp: {error}");

@@ -183,6 +183,7 @@ const BUFFERS: &[u8] = b"4096 65536 65536";
 /// Connections to one listener that nobody has accepted: they use memory, but no descriptor.
 const BACKLOG: &[u8] = b"128";
 
+/// A job takes ports as a service does, `nginx -t` for one.
 const EACH: &[(&CStr, &[u8])] = &[(c"ipv4/ip_unprivileged_port_start", b"0")];
 const CONNECTED: &[(&CStr, &[u8])] = &[
     (c"ipv4/tcp_rmem", BUFFERS),

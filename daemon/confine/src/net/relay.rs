@@ -371,7 +371,7 @@ impl<'a> Station<'a> {
                 Err(nix::Error::EAGAIN) => return,
                 Err(nix::Error::ECONNABORTED | nix::Error::EINTR) => {}
                 // The machine lacks descriptors or memory, probably not for ever.
-                Err(_) => return sys::rest(),
+                Err(_) => return sys::sleep(1),
             }
         }
     }

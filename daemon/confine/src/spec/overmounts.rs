@@ -109,8 +109,9 @@ fn private() -> Result<Vec<CString>> {
 fn writable_parent(path: &Path) -> std::io::Result<Option<PathBuf>> {
     for parent in path.ancestors().skip(1) {
         let meta = fs::metadata(parent)?;
+        let others = if meta.gid() == 0 { 0o002 } else { 0o022 };
         let sticky = meta.mode() & 0o1000 != 0;
-        if meta.uid() != 0 || (meta.mode() & 0o002 != 0 && !sticky) {
+        if meta.uid() != 0 || (meta.mode() & others != 0 && !sticky) {
             return Ok(Some(parent.to_owned()));
         }
     }
@@ -159,5 +160,24 @@ mod tests {
     fn root_owned_parents_are_accepted() {
         assert_eq!(writable_parent(Path::new("/usr/bin")).unwrap(), None);
         assert_eq!(writable_parent(Path::new("/")).unwrap(), None);
+    }
+
+    #[test]
+    fn parents_that_another_group_may_write_are_refused() {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        let own = std::env::temp_dir().join(format!("remit-overmounts-{}", std::process::id()));
+        fs::create_dir(&own).unwrap();
+        for (mode, group, is_refused) in [
+            (0o775, 0, false),
+            (0o775, 1, true),
+            (0o1775, 1, false),
+            (0o777, 0, true),
+        ] {
+            chown(&own, Some(0), Some(group)).unwrap();
+            fs::set_permissions(&own, fs::Permissions::from_mode(mode)).unwrap();
+            let found = writable_parent(&own.join("private")).unwrap();
+            assert_eq!(found.is_some(), is_refused, "{mode:o} of group {group}");
+        }
+        fs::remove_dir(&own).unwrap();
     }
 }

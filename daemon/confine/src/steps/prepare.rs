@@ -7,7 +7,7 @@ use crate::steps::mounts;
 use crate::steps::private_root::{self, Mount, MountParams};
 use crate::steps::report::{Fault, StepResult, Taken};
 use crate::steps::view::{self, Building, Built, Laying, Watched, enter_view, first_id};
-use crate::supervise::pidns_monitor::{Attendance, Go, Monitor, set_own};
+use crate::supervise::pidns_monitor::{Attendance, Go, Monitor};
 use crate::sys::{self, ForkCall, Propagation};
 use crate::{Error, Layer, Limits, Result, Sandbox, Why};
 use remit_spawn::{ResourceLimit, Staged};
@@ -294,14 +294,6 @@ pub(crate) fn users(child: &mut Preparing<'_>) -> Taken {
         child.own,
         &limits,
     )?);
-    Ok(StepResult::Done)
-}
-
-/// Lets the job take ports as a service does, `nginx -t` for one. The setting is its own network's.
-pub(crate) fn low_ports(child: &mut Preparing<'_>) -> Taken {
-    if child.sandbox.layers.is_on(Layer::NetworkNamespace) {
-        set_own(c"sys/net/ipv4/ip_unprivileged_port_start", b"0")?;
-    }
     Ok(StepResult::Done)
 }
 

@@ -41,13 +41,24 @@ fn bash(sandbox: &Sandbox, script: &str) -> Ran {
     ran
 }
 
+/// Listeners on one port of all these addresses; another program may have the port of one of them.
+fn listeners(addresses: &[&str]) -> Vec<TcpListener> {
+    loop {
+        let first = TcpListener::bind((addresses[0], 0)).unwrap();
+        let port = first.local_addr().unwrap().port();
+        let others = addresses[1..].iter().map(|a| TcpListener::bind((*a, port)));
+        match std::iter::once(Ok(first)).chain(others).collect() {
+            Ok(all) => return all,
+            Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {}
+            Err(e) => panic!("{addresses:?}: {e}"),
+        }
+    }
+}
+
 fn echo(addresses: &[&str]) -> u16 {
-    let first = TcpListener::bind((addresses[0], 0)).unwrap();
-    let port = first.local_addr().unwrap().port();
-    let others = addresses[1..]
-        .iter()
-        .map(|a| TcpListener::bind((*a, port)).unwrap());
-    for listener in std::iter::once(first).chain(others) {
+    let listeners = listeners(addresses);
+    let port = listeners[0].local_addr().unwrap().port();
+    for listener in listeners {
         std::thread::spawn(move || {
             for connection in listener.incoming() {
                 std::thread::spawn(move || serve(connection.unwrap()));

@@ -313,9 +313,26 @@ fn populated(events: &File, path: &Path) -> Result<bool> {
     }
 }
 
+/// Returns the file's text. Bytes that are no UTF-8 are replaced: any user names a mount as they like.
 fn read(path: &Path) -> Result<String> {
-    let mut text = String::new();
-    let opened = File::open(path).and_then(|f| f.take(4 << 20).read_to_string(&mut text));
+    let mut bytes = Vec::new();
+    let opened = File::open(path).and_then(|f| f.take(4 << 20).read_to_end(&mut bytes));
     opened.doing(|| format!("cannot read '{}'", path.display()))?;
-    Ok(text)
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_with_any_bytes_are_read() {
+        let path = std::env::temp_dir().join(format!("remit-mountinfo-{}", std::process::id()));
+        let table = b"90 27 0:50 / /home/\xf6 rw - fuse.a a rw\n41 31 0:38 / /sys/fs/cgroup rw - cgroup2 none rw\n";
+        std::fs::write(&path, table).unwrap();
+        let mounts = read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let own = own_directory(&mounts, "0::/a.service\n").unwrap();
+        assert_eq!(own.path, Path::new("/sys/fs/cgroup/a.service"));
+    }
 }

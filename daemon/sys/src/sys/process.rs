@@ -258,15 +258,6 @@ pub fn pause_forever() -> ! {
     }
 }
 
-pub fn rest() {
-    let time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 200_000,
-    };
-    // SAFETY: a valid time; the remaining time of an interrupted sleep is not needed.
-    unsafe { libc::nanosleep(&raw const time, std::ptr::null_mut()) };
-}
-
 pub fn sleep(ms: u32) {
     let time = after(ms);
     let none = std::ptr::null::<libc::c_void>();

@@ -126,7 +126,7 @@ const RELAY_CALLS: &[libc::c_long] = &[
     #[cfg(target_arch = "x86_64")] libc::SYS_poll,
     libc::SYS_ppoll, libc::SYS_accept4, libc::SYS_connect, libc::SYS_recvfrom,
     libc::SYS_shutdown, libc::SYS_setsockopt, libc::SYS_getsockopt, libc::SYS_read, libc::SYS_write,
-    libc::SYS_close, libc::SYS_nanosleep, libc::SYS_clock_gettime, libc::SYS_restart_syscall,
+    libc::SYS_close, libc::SYS_clock_gettime, libc::SYS_restart_syscall,
     libc::SYS_exit_group,
 ];
 

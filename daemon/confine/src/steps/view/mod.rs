@@ -134,6 +134,8 @@ impl Building<'_> {
         let started = SystemTime::now().duration_since(UNIX_EPOCH);
         let started = started.map_err(io::Error::other)?;
         let host = sys::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
+        // Before the clones: an unbindable mount has none.
+        sys::set_whole_tree(0, self.propagation)?;
         let mounts = Mounts::read(self.proc, host.as_fd(), self.sees_all)?;
         if !mounts
             .shown
@@ -162,7 +164,6 @@ impl Building<'_> {
                 *cover = Cover::Closed;
             }
         }
-        sys::set_whole_tree(0, self.propagation)?;
         sys::change_dir(SITE)?;
         sys::mount_tmpfs_here(SITE_OPTIONS, true)?;
         let site = sys::open(SITE, libc::O_PATH | libc::O_DIRECTORY)?;
