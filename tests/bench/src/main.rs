@@ -399,6 +399,9 @@ pub fn parse() -> Result<Args, Failure> {
     if args.stage.as_os_str().is_empty() && args.needs_stage() {
         return Err("'--stage' is needed; 'make bench' gives one".into());
     }
+    if let Some(path) = args.markdown.as_deref().filter(|path| !path.is_file()) {
+        return Err(format!("'--markdown {}': there is no such document to put tables into", path.display()).into());
+    }
     Ok(args)
 }
 
