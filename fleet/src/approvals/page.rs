@@ -11,6 +11,9 @@ use super::request::HostRequest;
 use crate::columns::{self, COLUMNS};
 use crate::engine::diff;
 
+/// What names the other facts of one entry: a diff behind its path is not read as that of the next one.
+const HEADS: [&str; 5] = ["names", "path", "what", "command", "steps"];
+
 /// Facts that come first, in this order. All others follow. Long ones are after those that everyone has to see.
 const FIRST: [&str; 14] = [
     "user",
@@ -140,14 +143,20 @@ pub fn add_text(out: &mut String, text: &str) {
 
 fn facts(facts: &Map<String, Value>) -> String {
     let mut out = String::new();
-    let first = FIRST.iter().filter_map(|key| facts.get_key_value(*key));
-    let rest = facts
-        .iter()
-        .filter(|(key, _)| !FIRST.contains(&key.as_str()));
-    for (key, value) in first.chain(rest) {
+    for (key, value) in ordered(facts, &FIRST) {
         add_fact(&mut out, 0, key, value);
     }
     out
+}
+
+/// Returns the facts with those of `first` in front.
+fn ordered<'a>(
+    facts: &'a Map<String, Value>,
+    first: &'a [&str],
+) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    let heads = first.iter().filter_map(|key| facts.get_key_value(*key));
+    let rest = facts.iter();
+    heads.chain(rest.filter(|(key, _)| !first.contains(&key.as_str())))
 }
 
 fn add_fact(out: &mut String, depth: usize, key: &str, value: &Value) {
@@ -166,9 +175,7 @@ fn add_fact(out: &mut String, depth: usize, key: &str, value: &Value) {
         }
         Value::Object(object) => {
             add_name(out, depth, key);
-            object
-                .iter()
-                .for_each(|(key, value)| add_fact(out, depth + 1, key, value));
+            ordered(object, &HEADS).for_each(|(key, value)| add_fact(out, depth + 1, key, value));
         }
         scalar => add_rows(out, depth, key, &shown(scalar)),
     }
@@ -258,6 +265,18 @@ mod tests {
             is         | true\n  is_not     | false\n  new_in_a_later_release\n    deep\n      n      | 7\n      x      | y\n             | z\n  \
             nothing    | \n";
         assert!(page.starts_with(expect), "{page}");
+    }
+
+    #[test]
+    fn path_is_before_its_diff() {
+        let mut request = one("web1", 1, None, "x");
+        let entry = |path: &str| json!({"diff": [format!("+{path}")], "path": path, "what": "new"});
+        let facts = json!({"plan": {"entries": [entry("/a"), entry("/b")], "names": "2 files"}});
+        request.facts = facts.as_object().unwrap().clone();
+        let page = page(&[request]);
+        let rows = page.lines().filter_map(|line| line.split_once("| "));
+        let rows: Vec<&str> = rows.map(|(_, text)| text).collect();
+        assert_eq!(rows, ["2 files", "/a", "new", "+/a", "/b", "new", "+/b"]);
     }
 
     #[test]

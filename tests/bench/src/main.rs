@@ -400,7 +400,11 @@ pub fn parse() -> Result<Args, Failure> {
         return Err("'--stage' is needed; 'make bench' gives one".into());
     }
     if let Some(path) = args.markdown.as_deref().filter(|path| !path.is_file()) {
-        return Err(format!("'--markdown {}': there is no such document to put tables into", path.display()).into());
+        return Err(format!(
+            "'--markdown {}': there is no such document to put tables into",
+            path.display()
+        )
+        .into());
     }
     Ok(args)
 }
