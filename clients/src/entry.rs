@@ -224,13 +224,20 @@ fn ssh_path(client: McpClient, os: Option<Os>) -> &'static str {
 }
 
 /// Returns the ssh(1) command that a client starts. It uses no terminal and no prompts. Keep-alives detect a dead
-/// connection within 45 seconds, before clients time out a call at 60. The job continues.
+/// connection within 45 seconds, before clients time out a call at 60. The job continues. The host gets neither the user's agent
+/// nor forwardings, whose ports another ssh of the user may have.
 fn ssh(program: &str, to: &Destination, identity: Option<&str>) -> Vec<String> {
-    let mut argv: Vec<&str> = vec![program, "-T"];
+    let mut argv: Vec<&str> = vec![program, "-T", "-a"];
     if let Some(identity) = identity {
         argv.extend(["-i", identity, "-o", "IdentitiesOnly=yes"]);
     }
-    argv.extend(["-o", "BatchMode=yes", "-o", "ServerAliveInterval=15"]);
+    for option in [
+        "BatchMode=yes",
+        "ClearAllForwardings=yes",
+        "ServerAliveInterval=15",
+    ] {
+        argv.extend(["-o", option]);
+    }
     let to = to.to_string();
     argv.extend([to.as_str(), "mcp-shim"]);
     argv.into_iter().map(str::to_owned).collect()
@@ -266,14 +273,14 @@ mod tests {
         );
         assert_eq!(
             plain.command.join(" "),
-            "ssh -T -o BatchMode=yes -o ServerAliveInterval=15 agent@web-1.example.org mcp-shim"
+            "ssh -T -a -o BatchMode=yes -o ClearAllForwardings=yes -o ServerAliveInterval=15 agent@web-1.example.org mcp-shim"
         );
         assert_eq!(plain.name.as_str(), "web-1");
         assert_eq!(plain.notes.len(), 1, "{:?}", plain.notes);
         let identity = Some("~/.ssh/my key".parse().unwrap());
         let with_key = entry(McpClient::Cursor, EntryArgs { identity, ..args() });
         assert_eq!(
-            with_key.command.get(2..6).unwrap(),
+            with_key.command.get(3..7).unwrap(),
             ["-i", "~/.ssh/my key", "-o", "IdentitiesOnly=yes"]
         );
         assert_eq!(with_key.notes.len(), 2, "no user: {:?}", with_key.notes);

@@ -111,7 +111,12 @@ fn transfer(
         }
         Err(error) => error,
     };
-    say(&error.to_string());
+    match &error {
+        TransferError::Client(ClientError::Refused(refusal)) => {
+            say(&refusal.clone().with_next().to_string());
+        }
+        other => say(&other.to_string()),
+    }
     match error {
         TransferError::Client(ClientError::NotRunning { .. } | ClientError::Broken(_)) => {
             Exit::Unavailable

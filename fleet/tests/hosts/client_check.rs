@@ -118,7 +118,7 @@ fn entry_that_works_is_found_good() {
     };
     let out = computer.works(&["cursor", "web1"]);
     let first = out.lines().next().unwrap();
-    let expect = "as cursor, with HOME PATH SSH_AUTH_SOCK: ssh -T -o BatchMode=yes -o ServerAliveInterval=15 web1 mcp-shim";
+    let expect = "as cursor, with HOME PATH SSH_AUTH_SOCK: ssh -T -a -o BatchMode=yes -o ClearAllForwardings=yes -o ServerAliveInterval=15 web1 mcp-shim";
     assert_eq!(first, expect);
     assert!(out.contains(" of 60, with 8 tools"), "{out}");
     assert_eq!(computer.machine.logins(), 1);

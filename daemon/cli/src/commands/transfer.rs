@@ -276,9 +276,21 @@ fn through_ssh(
         Failure::Input(Refusal::new(Code::NotStarted, text).next("install the client of OpenSSH"))
     };
     let mut ssh = Command::new("ssh");
-    ssh.args(["-T", "-a", "-x", "-o", "ClearAllForwardings=yes", "--"])
-        .arg(host)
-        .arg(format!("mcp-shim {option}"));
+    ssh.args([
+        "-T",
+        "-a",
+        "-k",
+        "-x",
+        "-o",
+        "ClearAllForwardings=yes",
+        "-o",
+        "Tunnel=no",
+        "-o",
+        "RemoteCommand=none",
+        "--",
+    ])
+    .arg(host)
+    .arg(format!("mcp-shim {option}"));
     ssh.stdin(input)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
