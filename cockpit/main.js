@@ -27,6 +27,10 @@ let running = [];
 let unlisted = 0;
 let stopAsked = null;
 const look = { timer: null, isOn: false, isDue: false };
+/* Why the list or a look failed last: each ends only its own. */
+const troubles = { list: "", look: "" };
+/* Counts what was opened and closed: an answer that comes later than the next is not shown. */
+let opened = 0;
 
 function tell(id, text) {
     byId(id).replaceChildren(...text ? [said(text, "")] : []);
@@ -34,9 +38,14 @@ function tell(id, text) {
         byId(id).hidden = !text;
 }
 
+function trouble(source, text) {
+    troubles[source] = text;
+    tell("trouble", [...new Set(Object.values(troubles))].filter(Boolean).join("\n"));
+}
+
 /* Shows why a look failed. If the person may no longer look, the page keeps nothing of what it showed. */
-function fail(failure) {
-    tell("trouble", failure.message);
+function fail(source, failure) {
+    trouble(source, failure.message);
     if (!failure.isForbidden)
         return;
     clearTimeout(look.timer);
@@ -50,29 +59,29 @@ function fail(failure) {
         byId(id).replaceChildren();
     byId("nothing").hidden = byId("idle").hidden = byId("omitted").hidden = byId("unlisted").hidden = true;
     byId("verified").replaceChildren();
-    announce();
     allow();
+    announce();
 }
 
 function drawWaiting() {
     const age = Date.now() - waitingSince;
     replace(byId("waiting"), waiting.requests.map(request =>
-        waitingRow(request, { age, isShown: request.job_id === shown?.job_id, onShow: open })));
+        waitingRow(request, { age, isShown: request.job_id === shown?.job_id, onShow })));
     if (shown)
         byId("left").textContent = left(shown.left_ms, Date.now() - shownSince);
     byId("nothing").hidden = waiting.requests.length > 0;
     byId("omitted").hidden = waiting.omitted === 0;
-    byId("omitted").textContent = `${count(waiting.omitted, "request")} more: remit pending`;
+    byId("omitted").textContent = `${count(waiting.omitted, "request")} more, which no list has: decide some of these first`;
 }
 
 function onList(list) {
     waiting = list;
     waitingSince = Date.now();
-    tell("trouble", "");
+    trouble("list", "");
     drawWaiting();
-    announce();
     followShown();
     refresh();
+    announce();
 }
 
 /* The request that is shown may have left the list, or have one approval more. A decision about it tells its own end. */
@@ -86,16 +95,20 @@ function followShown() {
         open(listed.job_id);
 }
 
-/* The mark in Cockpit's menu. It is no part of Cockpit's documented interface, so nothing depends on it. */
+/* The mark in Cockpit's menu, last: it is no part of Cockpit's documented interface, so nothing depends on it. */
 function announce() {
     const mine = waiting.requests.filter(request => request.yours).length;
     const title = `${count(mine, "change waits", "changes wait")} for you`;
-    window.cockpit.transport.control("notify", { page_status: mine ? { type: "warning", title } : null });
+    window.cockpit.transport?.control?.("notify", { page_status: mine ? { type: "warning", title } : null });
 }
 
 /* Says what became of a request that is gone from the list. */
 async function leave(job) {
-    close(`Request ${shortId(job)} no longer waits.`);
+    const text = `Request ${shortId(job)} no longer waits.`;
+    if (shown?.job_id === job)
+        close(text);
+    else
+        tell("done", text);
     try {
         const end = await remit.ask("show", job);
         if (!end.digest)
@@ -105,14 +118,25 @@ async function leave(job) {
     }
 }
 
+function onShow(job) {
+    tell("refused", "");
+    open(job);
+}
+
 async function open(job, ...options) {
+    const turn = ++opened;
     try {
         const request = await remit.ask("show", job, ...options);
+        if (turn !== opened)
+            return;
         if (!request.digest)
             return leave(job);
         show(request);
     } catch (failure) {
-        fail(failure);
+        if (failure.isForbidden)
+            fail("look", failure);
+        else if (turn === opened)
+            tell("refused", failure.message);
     }
 }
 
@@ -131,7 +155,6 @@ function show(request) {
     byId("request").hidden = false;
     if (!isSame) {
         byId("digits").value = byId("why").value = "";
-        tell("done", "");
         tell("refused", "");
         byId("request-title").focus();
     }
@@ -141,6 +164,7 @@ function show(request) {
 
 function close(text) {
     const hadFocus = byId("request").contains(document.activeElement);
+    opened++;
     shown = null;
     byId("request").hidden = true;
     byId("facts").replaceChildren();
@@ -229,7 +253,7 @@ async function lookOnce() {
     byId("history").replaceChildren(...entries.map(historyRow));
     status = await remit.ask("status");
     byId("state").replaceChildren(...stateFacts(status));
-    tell("trouble", "");
+    trouble("look", "");
     allow();
     drawWaiting();
 }
@@ -248,7 +272,7 @@ async function refresh() {
         }
         look.timer = setTimeout(refresh, running.length ? BUSY_MS : IDLE_MS);
     } catch (failure) {
-        fail(failure);
+        fail("look", failure);
         if (!failure.isForbidden)
             look.timer = setTimeout(refresh, IDLE_MS);
     }
@@ -261,7 +285,7 @@ function watch() {
     if (document.hidden)
         return;
     remit.watch(onList, failure => {
-        fail(failure);
+        fail("list", failure);
         if (!failure.isForbidden)
             setTimeout(watch, RETRY_MS);
     });

@@ -31,7 +31,7 @@ export const isCut = request => risksOf(request).some(line => line.endsWith(READ
 const risksOf = request => request.risks.filter(line => !line.startsWith(DOES));
 
 function file(one) {
-    return [one.what, said(one.path), said(`${one.size} bytes, sha256 ${one.sha256}`, "words")];
+    return ["file", said(one.what), said(one.path), said(`${one.size} bytes, sha256 ${one.sha256}`, "words")];
 }
 
 const lines = (name, boxes) => classed(name, element("div", ...boxes));
