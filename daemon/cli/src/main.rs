@@ -28,6 +28,7 @@ mod client {
     pub(crate) mod follow;
     mod helper;
     pub(crate) mod prover;
+    pub(crate) mod ssh;
     pub(crate) mod user_socket;
     pub(crate) mod verifier;
 }

@@ -2,6 +2,7 @@
 //! a reason for the requester. The digest is computed here, from the bytes that the page is made of. Typing it only
 //! helps the approver. Security rests on the peer's identity from the kernel and on the digest; the daemon checks both.
 
+use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStrExt;
 
 use remit_common::admin::{AdminRequest, AnyJob};
@@ -315,6 +316,12 @@ pub fn show(context: &Context, args: ShowArgs) -> Result<Exit, Failure> {
         return Ok(Exit::OK);
     }
     if args.bytes {
+        // They are the requester's, as they were sent.
+        if io::stdout().is_terminal() {
+            let text = "'--bytes' is data for 'remit approve --on', and no terminal shows it";
+            let refusal = Refusal::new(Code::InvalidArgs, text.to_owned());
+            return Err(Failure::Input(refusal.next("remit show ID --all")));
+        }
         let (_, answer) = admin_socket::answer(context, args.id)?;
         output::bytes(&[approve_on::title().as_bytes(), &answer].concat())?;
         return Ok(Exit::OK);

@@ -17,23 +17,15 @@ use remit_page::{Unverified, Verified};
 use super::approve::{check_whole, check_yours, confirm};
 use super::signing;
 use crate::args::ApproveArgs;
+use crate::client::ssh;
 use crate::error::{Exit, Failure};
 use crate::render::output::{Context, Form, Sink};
 
 const SSH: &str = "ssh";
-/// The host is not believed: it gets no agent that could sign another request. A master connection is neither made nor used:
-/// with it, another program of this user could approve without the key.
-const OPTIONS: [&str; 9] = [
-    "-T",
-    "-a",
-    "-x",
-    "-o",
-    "ClearAllForwardings=yes",
-    "-o",
-    "ControlMaster=no",
-    "-o",
-    "ControlPath=none",
-];
+/// A master connection is neither made nor used: with it, another program of this user could approve without the key.
+const NO_MASTER: [&str; 4] = ["-o", "ControlMaster=no", "-o", "ControlPath=none"];
+/// Bytes that a login may print before the request.
+const GREETING: usize = 64 << 10;
 /// First line of a request as data. The daemon and this program must have the same protocol, as on one host.
 const TITLE: &str = "remit request";
 /// Bytes of a line of standard error that are looked at as one.
@@ -140,7 +132,7 @@ fn fetch(host: &str, id: &IdPrefix) -> Result<Verified, Failure> {
     if let Some(output) = child.stdout.take() {
         let most = u64::try_from(caps::SHOWN).unwrap_or(u64::MAX);
         output
-            .take(most.saturating_add(64))
+            .take(most.saturating_add(GREETING as u64))
             .read_to_end(&mut bytes)?;
     }
     let status = child.wait()?;
@@ -155,7 +147,7 @@ fn fetch(host: &str, id: &IdPrefix) -> Result<Verified, Failure> {
         return Err(Failure::Ssh(Exit::of_ssh(status.code()), refusal));
     }
     let failed = |code, why| Failure::Machine(refusal(code, why));
-    let answer = bytes.strip_prefix(title().as_bytes()).ok_or_else(|| {
+    let answer = behind_title(&bytes).ok_or_else(|| {
         let why = "sent no request as this release of remit reads it; compare the releases: remit --version";
         failed(Code::InvalidArgs, why.to_owned())
     })?;
@@ -172,10 +164,22 @@ fn fetch(host: &str, id: &IdPrefix) -> Result<Verified, Failure> {
     })
 }
 
+/// Returns what follows the title. A login may print lines before it; what follows is checked by its digest and its lengths.
+fn behind_title(bytes: &[u8]) -> Option<&[u8]> {
+    let title = title();
+    let title = title.as_bytes();
+    let at = bytes
+        .windows(title.len())
+        .take(GREETING)
+        .position(|part| part == title)?;
+    bytes.get(at.saturating_add(title.len())..)
+}
+
 fn start(host: &str, words: &[String]) -> Result<(Child, JoinHandle<io::Result<()>>), Failure> {
     let started = Command::new(SSH)
         // No shell: sshd or a forced command splits this line, and no word has a blank or a quote.
-        .args(OPTIONS)
+        .args(ssh::CONFINED)
+        .args(NO_MASTER)
         .args(["--", host])
         .args(words)
         .stdin(Stdio::piped())
@@ -195,6 +199,25 @@ fn start(host: &str, words: &[String]) -> Result<(Child, JoinHandle<io::Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn request_is_found_behind_the_words_of_a_login() {
+        let title = title();
+        for (before, after, found) in [
+            ("", "x", true),
+            ("Welcome to web1\n", "", true),
+            ("Welcome", "x", true),
+        ] {
+            let all = format!("{before}{title}{after}");
+            assert_eq!(
+                behind_title(all.as_bytes()).is_some_and(|rest| rest == after.as_bytes()),
+                found
+            );
+        }
+        let long = format!("{}{title}", "x".repeat(GREETING));
+        assert_eq!(behind_title(long.as_bytes()), None);
+        assert_eq!(behind_title(b"remit request"), None);
+    }
 
     /// As OpenSSH 9.2 prints it.
     #[test]

@@ -97,6 +97,7 @@ fn json_list(list: &List) -> Value {
 
 /// Prints the whole list at each change: a program that reads it also sees which requests are gone.
 fn watch_lists(context: &Context) -> Result<Exit, Failure> {
+    output::end_without_reader();
     let mut seen = None;
     loop {
         let now = list(context, seen)?;
@@ -130,6 +131,7 @@ fn watch(context: &Context, is_afar: bool) -> Result<Exit, Failure> {
     let mut seen = None;
     // With the number of missing approvals: a request is shown again when somebody has approved it.
     let mut known: HashMap<JobId, u8> = HashMap::new();
+    output::end_without_reader();
     loop {
         let now = list(context, seen)?;
         if seen.is_none() {

@@ -276,21 +276,10 @@ fn through_ssh(
         Failure::Input(Refusal::new(Code::NotStarted, text).next("install the client of OpenSSH"))
     };
     let mut ssh = Command::new("ssh");
-    ssh.args([
-        "-T",
-        "-a",
-        "-k",
-        "-x",
-        "-o",
-        "ClearAllForwardings=yes",
-        "-o",
-        "Tunnel=no",
-        "-o",
-        "RemoteCommand=none",
-        "--",
-    ])
-    .arg(host)
-    .arg(format!("mcp-shim {option}"));
+    ssh.args(crate::client::ssh::CONFINED)
+        .arg("--")
+        .arg(host)
+        .arg(format!("mcp-shim {option}"));
     ssh.stdin(input)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

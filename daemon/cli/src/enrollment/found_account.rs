@@ -41,7 +41,8 @@ pub(super) fn find_account(request: &Request, store: &Store) -> Result<FoundAcco
         (Some(account), Some(record)) if record.is_of(&account) => match &record.group_added {
             // Unenroll removes only one group, so a second one would stay.
             Some(group) if group != request.group.as_str() => Err(Refused::new(format!(
-                "agent '{name}' was enrolled in group '{group}'"
+                "{} '{name}' was enrolled in group '{group}'",
+                record.role.noun()
             ))
             .lift(format!("remit unenroll {name}"))),
             _ => Ok(FoundAccount::there(record, account)),

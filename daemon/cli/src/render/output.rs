@@ -3,9 +3,12 @@
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
+use std::{process, thread};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{FlushArg, tcflush};
 use remit_common::names::Runtime;
 use remit_common::text;
@@ -44,6 +47,21 @@ pub fn text(lines: &str) -> Result<(), Failure> {
 pub fn part(lines: &str) -> Result<(), Failure> {
     let shown = text::show(lines.as_bytes()).text;
     Ok(io::stdout().lock().write_all(shown.as_bytes())?)
+}
+
+/// Ends this process when nobody reads its standard output any more. A program that seldom writes would not learn of it: without
+/// a terminal sshd sends no signal when its client goes.
+pub fn end_without_reader() {
+    thread::spawn(|| {
+        let stdout = io::stdout();
+        let mut ends = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+        while poll(&mut ends, PollTimeout::NONE) == Err(Errno::EINTR) {}
+        let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
+        let [end] = ends;
+        if end.revents().is_some_and(|events| events.intersects(gone)) {
+            process::exit(0);
+        }
+    });
 }
 
 fn unless_gone(printed: Result<(), Failure>) -> Result<(), Failure> {

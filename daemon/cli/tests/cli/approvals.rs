@@ -605,6 +605,22 @@ fn watch_without_reader_ends() {
     assert_eq!(said.stderr.lines().count(), 1, "how to leave: {said:?}");
 }
 
+#[test]
+fn watch_ends_with_its_reader() {
+    let (fake, go, _heard) = growing();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut child = fake
+        .remit(&["--json", "pending", "--watch"])
+        .stdout(writer)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // All that the daemon says.
+    assert_eq!(BufReader::new(reader).lines().take(3).count(), 3);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    drop(go);
+}
+
 const PAGE: &str = "\
 request abababababababababababababababab
   who         | agent (uid 1001)
