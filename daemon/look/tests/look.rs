@@ -171,6 +171,26 @@ fn missing_journal_is_error_no_match_is_answer() {
 }
 
 #[test]
+fn journal_that_begins_later_than_what_is_asked_for_says_so() {
+    // The question for the oldest entry is the one that is not reversed.
+    let oldest = |seconds: &str| {
+        let entry = format!(r#"echo '{{"__REALTIME_TIMESTAMP":"{seconds}000000"}}'"#);
+        Fake::new(&format!("case \"$*\" in *--reverse*) ;; *) {entry};; esac"))
+    };
+    let (early, late) = (oldest("1000000000"), oldest("4102444800"));
+    let begin = "no entry matches\nthe journal begins at 2100-01-01 00:00:00 UTC\n";
+    for (fake, words, expect) in [
+        (&late, &["logs", "since=-3d"][..], begin),
+        (&early, &["logs", "since=-3d"], "no entry matches\n"),
+        (&late, &["logs"], "no entry matches\n"),
+        (&Fake::new(""), &["logs", "since=-3d"], "no entry matches\n"),
+    ] {
+        let output = fake.look(words, b"");
+        assert_eq!(said(&output), (0, expect, ""), "{words:?}");
+    }
+}
+
+#[test]
 fn warning_beside_entries_is_passed_on() {
     let damaged = "Journal file /var/log/journal/a/b.journal corrupted, ignoring file.";
     let fake = Fake::new(&format!("echo '{damaged}' >&2\n{ONE}"));

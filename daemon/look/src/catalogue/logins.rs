@@ -42,7 +42,7 @@ impl Connections {
 }
 
 pub fn accepted(count: &str) -> Result<ExitCode, String> {
-    let (entries, is_all) = logs::of_sshd(ACCEPTED, MESSAGES)?;
+    let (entries, left_out) = logs::of_sshd(ACCEPTED, MESSAGES)?;
     let mut found = BTreeMap::<(String, String, String), Connections>::new();
     for entry in entries {
         if let Some(Login {
@@ -65,11 +65,11 @@ pub fn accepted(count: &str) -> Result<ExitCode, String> {
             [last, user, address, count, first, proof]
         });
     let head = ["LAST (UTC)", "USER", "ADDRESS", "LOGINS", "FIRST", "BY"];
-    show(head, rows.collect(), number(count)?, is_all, "login")
+    show(head, rows.collect(), number(count)?, left_out, "login")
 }
 
 pub fn failed(count: &str) -> Result<ExitCode, String> {
-    let (entries, is_all) = logs::of_sshd(FAILED, MESSAGES)?;
+    let (entries, left_out) = logs::of_sshd(FAILED, MESSAGES)?;
     let mut found = BTreeMap::<String, Connections>::new();
     for entry in entries {
         if let Some(Login { user, address, .. }) = login(&entry.message) {
@@ -90,30 +90,44 @@ pub fn failed(count: &str) -> Result<ExitCode, String> {
         ]
     });
     let head = ["CONNECTIONS", "ADDRESS", "FIRST (UTC)", "LAST", "USERS"];
-    show(head, rows.collect(), number(count)?, is_all, "failed login")
+    show(
+        head,
+        rows.collect(),
+        number(count)?,
+        left_out,
+        "failed login",
+    )
 }
 
 fn show<const N: usize>(
     head: [&str; N],
-    mut rows: Vec<[String; N]>,
+    rows: Vec<[String; N]>,
     most: usize,
-    is_all: bool,
+    left_out: Option<String>,
     what: &str,
 ) -> Result<ExitCode, String> {
+    print(&shown(head, rows, most, left_out, what))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn shown<const N: usize>(
+    head: [&str; N],
+    mut rows: Vec<[String; N]>,
+    most: usize,
+    left_out: Option<String>,
+    what: &str,
+) -> String {
     let total = rows.len();
     rows.truncate(most);
     let mut shown = match total {
+        0 if left_out.is_some() => format!("no {what} over ssh was found\n"),
         0 => format!("no {what} over ssh is in the journal\n"),
         _ => table(head, &rows),
     };
     if rows.len() < total {
         shown += &format!("{} of {total}\n", rows.len());
     }
-    if !is_all {
-        shown += &format!("only the newest {MESSAGES} messages were read\n");
-    }
-    print(&shown)?;
-    Ok(ExitCode::SUCCESS)
+    shown + &left_out.map_or_else(String::new, |left_out| left_out + "\n")
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -181,6 +195,20 @@ impl Login {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_read_is_said() {
+        for (count, left_out, expect) in [
+            (0, None, "no login over ssh is in the journal\n"),
+            (0, Some("cut"), "no login over ssh was found\ncut\n"),
+            (1, Some("cut"), "HEAD\nrow\ncut\n"),
+            (2, Some("cut"), "HEAD\nrow\n1 of 2\ncut\n"),
+        ] {
+            let rows = vec![["row".to_owned()]; count];
+            let found = shown(["HEAD"], rows, 1, left_out.map(str::to_owned), "login");
+            assert_eq!(found, expect, "{count} {left_out:?}");
+        }
+    }
 
     #[test]
     fn messages_of_sshd_name_user_and_address() {

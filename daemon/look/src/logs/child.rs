@@ -1,9 +1,13 @@
 //! Starts one journalctl(1) and reads its lines. Values of a request are part of `--name=value`, so never an option.
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::AsFd;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_common::builtin::LogQuery;
 use remit_common::text;
 
@@ -17,14 +21,23 @@ pub struct Journal {
     complaint: JoinHandle<Vec<u8>>,
     /// The output was read to its end. Only then the exit status is meaningful.
     whole: bool,
+    patience: Duration,
+    end: Instant,
+    /// The time was over before the end: older entries were not looked at.
+    is_cut: bool,
 }
 
 impl Journal {
-    /// Starts journalctl. Input and output times are UTC.
-    pub fn ask(options: &[String]) -> Result<Self, String> {
-        let mut child = Command::new("journalctl")
-            .args(options)
-            .env("TZ", "UTC")
+    /// Starts journalctl. Input and output times are UTC. It is read for as long as `patience`: it may have to go through
+    /// millions of entries, and those that it found first are lost at the end of the job's time.
+    pub fn ask(options: &[String], patience: Duration) -> Result<Self, String> {
+        let mut command = Command::new("journalctl");
+        command.args(options).env("TZ", "UTC");
+        Self::start(&mut command, patience)
+    }
+
+    pub fn start(command: &mut Command, patience: Duration) -> Result<Self, String> {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -45,14 +58,40 @@ impl Journal {
             out: BufReader::with_capacity(64 << 10, out),
             complaint,
             whole: false,
+            patience,
+            end: Instant::now() + patience,
+            is_cut: false,
         })
     }
 
-    /// Returns the next line, newest entry first, or none at the end.
+    /// Returns false if the time is over before there is output, or its end.
+    fn is_in_time(&self) -> Result<bool, String> {
+        loop {
+            let left = self.end.saturating_duration_since(Instant::now());
+            if left.is_zero() || !self.out.buffer().is_empty() {
+                return Ok(!left.is_zero());
+            }
+            let mut out = [PollFd::new(self.out.get_ref().as_fd(), PollFlags::POLLIN)];
+            match poll(
+                &mut out,
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX),
+            ) {
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return Ok(true),
+                Err(errno) => return Err(unreadable(errno.into())),
+            }
+        }
+    }
+
+    /// Returns the next line, newest entry first, or none at the end of the output or the time.
     pub fn line(&mut self) -> Result<Option<Vec<u8>>, String> {
         let mut line = Vec::new();
         let mut any = false;
         loop {
+            if !self.is_in_time()? {
+                self.is_cut = true;
+                return Ok(None);
+            }
             let part = self.out.fill_buf().map_err(unreadable)?;
             if part.is_empty() {
                 self.whole = true;
@@ -78,11 +117,16 @@ impl Journal {
         let mut count = 1;
         while count < most {
             if self.line()?.is_none() {
-                return Ok(Older::Exactly(count));
+                return Ok(self.unread().unwrap_or(Older::Exactly(count)));
             }
             count += 1;
         }
         Ok(Older::MoreThan(count))
+    }
+
+    /// Returns what is left out if the time was over.
+    pub fn unread(&self) -> Option<Older> {
+        self.is_cut.then_some(Older::Unread(self.patience))
     }
 
     /// Ends journalctl. `nothing`: no entry came. Fails if journalctl failed, or showed no entry and gives a reason. Passes on
@@ -106,7 +150,7 @@ impl Journal {
                 false => Err(format!("journalctl failed: {said}")),
             };
         }
-        if nothing && !said.is_empty() {
+        if self.whole && nothing && !said.is_empty() {
             return Err(format!("the journal shows nothing: {said}"));
         }
         if !said.is_empty() {
@@ -125,6 +169,8 @@ pub enum Older {
     None,
     Exactly(u64),
     MoreThan(u64),
+    /// None of them was looked at within this time.
+    Unread(Duration),
 }
 
 const FIELDS: &str = "MESSAGE,PRIORITY,_SYSTEMD_UNIT,UNIT,SYSLOG_IDENTIFIER,_COMM,_PID,SYSLOG_PID";
@@ -142,6 +188,12 @@ pub fn options_of_sshd(pattern: &str) -> Vec<String> {
         .chain([fields, format!("--grep={pattern}"), "_UID=0".to_owned()])
         .chain(identifiers)
         .collect()
+}
+
+/// Options of a question for the oldest entry, which comes first.
+pub fn options_of_oldest() -> Vec<String> {
+    let fixed = ["--no-pager", "--output=json", "--output-fields=MESSAGE"];
+    fixed.map(str::to_owned).into()
 }
 
 pub fn options(query: &LogQuery) -> Vec<String> {
@@ -164,6 +216,33 @@ mod tests {
     use remit_common::builtin::Builtin;
 
     use super::*;
+
+    #[test]
+    fn what_came_in_time_is_kept() {
+        for (script, at_least) in [
+            ("echo a; echo b; exec sleep 60", 2),
+            ("exec sleep 60", 0),
+            ("while :; do echo a; done", 100),
+            ("printf a; while :; do printf a; done", 0),
+        ] {
+            let mut command = Command::new("sh");
+            let patience = Duration::from_millis(700);
+            let mut journal = Journal::start(command.args(["-c", script]), patience).unwrap();
+            let (mut count, started) = (0, Instant::now());
+            while journal.line().unwrap().is_some() {
+                count += 1;
+            }
+            assert!(count >= at_least, "{script}: {count}");
+            assert_eq!(journal.unread(), Some(Older::Unread(patience)), "{script}");
+            journal.end(count == 0).unwrap();
+            assert!(started.elapsed() < Duration::from_secs(30), "{script}");
+        }
+        let mut command = Command::new("sh");
+        let command = command.args(["-c", "echo a"]);
+        let mut journal = Journal::start(command, Duration::from_secs(60)).unwrap();
+        assert_eq!(journal.line().unwrap().as_deref(), Some(&b"a"[..]));
+        assert_eq!((journal.line().unwrap(), journal.unread()), (None, None));
+    }
 
     #[test]
     fn each_argument_is_one_word_after_its_name() {

@@ -5,16 +5,20 @@ pub(crate) mod entries;
 mod unit_files;
 
 use std::path::Path;
+use std::time::Duration;
 
 use remit_common::builtin::LogQuery;
 use remit_common::calendar;
 
 use crate::logs::entries::{Entry, Fold, Group};
-use crate::text::{DAY, SECOND, exact};
+use crate::text::{DAY, SECOND, exact, now, stamp};
 use child::{Journal, Older};
 
 /// Maximum older entries that are counted. Above this the text says "more than".
 const COUNTED: u64 = 10_000;
+/// Time for reading the journal: of a question about it, and of one about something else.
+const PATIENCE: Duration = Duration::from_secs(60);
+const SHORT_PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
@@ -36,16 +40,35 @@ pub struct ShownEntries {
 pub fn text(query: &LogQuery) -> Result<String, String> {
     let shown = read(query, Extent::All)?;
     let missing = shown.missing_unit(query, Path::new("/"));
-    Ok(shown.text(query) + &missing.unwrap_or_default())
+    let begin = shown.is_silent().then(|| begin(query)).flatten();
+    Ok(shown.text(query) + &missing.unwrap_or_default() + &begin.unwrap_or_default())
+}
+
+/// Returns a line if the time that the query is about begins before the journal does.
+fn begin(query: &LogQuery) -> Option<String> {
+    let since = query.since.as_ref()?.unix_ms(now().saturating_mul(1000));
+    let mut journal = Journal::ask(&child::options_of_oldest(), SHORT_PATIENCE).ok()?;
+    let oldest = journal.line().ok()?.and_then(|line| entries::parse(&line));
+    journal.end(false).ok()?;
+    let oldest = oldest?.time;
+    let is_later = oldest / 1000 > since;
+    is_later.then(|| format!("the journal begins at {}\n", stamp(oldest / SECOND)))
 }
 
 /// Reads the newest entries. Fails if there is no journal, it is unreadable, or journalctl rejects the query.
 pub fn read(query: &LogQuery, extent: Extent) -> Result<ShownEntries, String> {
-    let lines = match extent {
-        Extent::All => query.lines.get(),
-        Extent::Newest(lines) => lines,
+    let (lines, patience) = match extent {
+        Extent::All => (query.lines.get(), PATIENCE),
+        Extent::Newest(lines) => (lines, SHORT_PATIENCE),
     };
-    let mut journal = Journal::ask(&child::options(query))?;
+    read_from(
+        Journal::ask(&child::options(query), patience)?,
+        lines,
+        extent,
+    )
+}
+
+fn read_from(mut journal: Journal, lines: u16, extent: Extent) -> Result<ShownEntries, String> {
     let mut fold = Fold::new(usize::from(lines));
     let (mut older, mut too_long) = (Older::None, 0);
     while let Some(line) = journal.line()? {
@@ -62,6 +85,7 @@ pub fn read(query: &LogQuery, extent: Extent) -> Result<ShownEntries, String> {
         };
         break;
     }
+    let older = journal.unread().unwrap_or(older);
     let groups = fold.oldest_first();
     journal.end(groups.is_empty() && too_long == 0)?;
     Ok(ShownEntries {
@@ -71,50 +95,63 @@ pub fn read(query: &LogQuery, extent: Extent) -> Result<ShownEntries, String> {
     })
 }
 
-/// Returns what sshd wrote that matches `pattern`, the newest first, and if that is all. A message of sshd has at most 1,024
-/// bytes (log.c), so a longer one is left out.
-pub fn of_sshd(pattern: &str, most: usize) -> Result<(Vec<Entry>, bool), String> {
-    let mut journal = Journal::ask(&child::options_of_sshd(pattern))?;
+/// Returns what sshd wrote that matches `pattern`, the newest first, and a sentence if that is not all. A message of sshd has at
+/// most 1,024 bytes (log.c), so a longer one is left out.
+pub fn of_sshd(pattern: &str, most: usize) -> Result<(Vec<Entry>, Option<String>), String> {
+    let mut journal = Journal::ask(&child::options_of_sshd(pattern), PATIENCE)?;
     let mut entries = Vec::new();
-    let mut is_all = true;
+    let mut left_out = None;
     while let Some(line) = journal.line()? {
         if entries.len() >= most {
-            is_all = false;
+            left_out = Some(format!("only the newest {most} messages were read"));
             break;
         }
         entries.extend(entries::parse(&line));
     }
+    if let Some(Older::Unread(time)) = journal.unread() {
+        left_out = Some(unread(time));
+    }
     journal.end(entries.is_empty())?;
-    Ok((entries, is_all))
+    Ok((entries, left_out))
+}
+
+fn unread(time: Duration) -> String {
+    let seconds = time.as_secs();
+    format!("the journal was read for {seconds} s, and older entries were not looked at")
 }
 
 impl ShownEntries {
+    /// Returns true if nothing matches in all of the journal.
+    fn is_silent(&self) -> bool {
+        self.groups.is_empty() && self.too_long == 0 && self.older == Older::None
+    }
+
     /// Returns a line if nothing matches and the unit has no file beneath `root`.
     fn missing_unit(&self, query: &LogQuery, root: &Path) -> Option<String> {
-        let is_silent = self.groups.is_empty() && self.too_long == 0;
-        let unit = query.unit.as_ref().filter(|_| is_silent)?;
+        let unit = query.unit.as_ref().filter(|_| self.is_silent())?;
         unit_files::missing(root, unit)
     }
 
     fn text(&self, query: &LogQuery) -> String {
-        match self.groups.is_empty() {
-            true if self.too_long > 0 => self.unshown(),
-            true => "no entry matches\n".into(),
-            false => self.left_out() + &self.unshown() + &lines(&self.groups, query),
+        if self.is_silent() {
+            return "no entry matches\n".into();
         }
+        self.left_out() + &self.unshown() + &lines(&self.groups, query)
     }
 
     pub fn below_status(&self, query: &LogQuery) -> String {
         let of = query.unit.as_ref().map_or("", |unit| unit.as_str());
+        if self.is_silent() {
+            return format!("no entry of the journal is of {of}\n");
+        }
         if self.groups.is_empty() {
-            return match self.too_long {
-                0 => format!("no entry of the journal is of {of}\n"),
-                _ => self.unshown(),
-            };
+            return self.left_out() + &self.unshown();
         }
         let more = match self.older {
             Older::None => String::new(),
-            Older::Exactly(_) | Older::MoreThan(_) => format!(" (more: logs unit={of})"),
+            Older::Exactly(_) | Older::MoreThan(_) | Older::Unread(_) => {
+                format!(" (more: logs unit={of})")
+            }
         };
         let lines = lines(&self.groups, query);
         format!("last log lines{more}\n{}{lines}", self.unshown())
@@ -133,11 +170,24 @@ impl ShownEntries {
             Older::None => return String::new(),
             Older::Exactly(count) => count.to_string(),
             Older::MoreThan(count) => format!("more than {count}"),
+            Older::Unread(time) => return unread(time) + &self.narrower(),
         };
+        let until = self.until();
+        format!("{count} older entries are left out: ask with more lines, or {until}\n")
+    }
+
+    fn narrower(&self) -> String {
+        match self.groups.is_empty() {
+            true => "; of the newer ones none is shown: ask with since, until or unit\n".to_owned(),
+            false => format!(": ask with {}\n", self.until()),
+        }
+    }
+
+    /// Returns the argument of the next query: the last microsecond before the first entry shown, so it neither repeats nor
+    /// skips an entry.
+    fn until(&self) -> String {
         let first = self.groups.first().map_or(0, |group| group.first);
-        // The last microsecond before the first entry shown, so the next query neither repeats nor skips an entry.
-        let until = exact(first.saturating_sub(1));
-        format!("{count} older entries are left out: ask with more lines, or until='{until}'\n")
+        format!("until='{}'", exact(first.saturating_sub(1)))
     }
 }
 
@@ -197,6 +247,20 @@ mod tests {
             "3 older entries are left out: ask with more lines, or until='1970-01-02 00:00:01.999999'\n\
              1970-01-02 UTC\n00:00:02 a[7]: three\n"
         );
+        let cut = Older::Unread(PATIENCE);
+        let unread = "the journal was read for 60 s, and older entries were not looked at";
+        assert_eq!(
+            shown(&messages, 1, cut).text(&query),
+            format!(
+                "{unread}: ask with until='1970-01-02 00:00:01.999999'\n\
+                 1970-01-02 UTC\n00:00:02 a[7]: three\n"
+            )
+        );
+        let nothing = shown(&[], 1, cut);
+        let expect =
+            format!("{unread}; of the newer ones none is shown: ask with since, until or unit\n");
+        assert_eq!(nothing.text(&query), expect);
+        assert_eq!(nothing.below_status(&query), expect);
         let none = shown(&[], 1, Older::None);
         assert_eq!(none.text(&query), "no entry matches\n");
         let query = LogQuery {
@@ -230,6 +294,7 @@ mod tests {
             (none(), Some("nginx"), false),
             (none(), None, false),
             (too_long, Some("ngnix"), false),
+            (shown(&[], 1, Older::Unread(PATIENCE)), Some("ngnix"), false),
             (shown(&[(1, "one")], 1, Older::None), Some("ngnix"), false),
         ] {
             let query = LogQuery {
