@@ -27,6 +27,13 @@ impl TestDir {
         self.0.to_str().unwrap()
     }
 
+    /// A copy of the program that each user can start.
+    fn look(&self) -> PathBuf {
+        let program = self.0.join("remit-look");
+        fs::copy(env!("CARGO_BIN_EXE_remit-look"), &program).unwrap();
+        program
+    }
+
     /// A shell can create paths longer than PATH_MAX.
     fn make(&self, script: &str) {
         let mut shell = Command::new("sh");
@@ -44,10 +51,10 @@ impl Drop for TestDir {
 /// Runs as a user whom file modes restrict.
 fn look(words: &[&str]) -> Output {
     let home = TestDir::new();
-    let program = home.0.join("remit-look");
-    fs::copy(env!("CARGO_BIN_EXE_remit-look"), &program).unwrap();
-    let mut command = Command::new(program);
-    command.args(words);
+    as_user(&home, Command::new(home.look()).args(words))
+}
+
+fn as_user(home: &TestDir, command: &mut Command) -> Output {
     if fs::metadata(&home.0).unwrap().uid() == 0 {
         command.uid(65534).gid(65534);
     }
@@ -180,6 +187,51 @@ fn directory_that_the_sandbox_covers_is_named() {
         found["path"] == "/dev" && found.get("incomplete").is_none(),
         "the host's own is another file system: {of_other}"
     );
+}
+
+/// As lxcfs does it in containers.
+#[test]
+fn age_of_a_process_is_no_question_to_proc_uptime() {
+    let test_dir = TestDir::new();
+    test_dir.make("echo 1000000000.00 1.00 >uptime");
+    let script = "mount --bind \"$1\"/uptime /proc/uptime; \"$0\" processes-by-cpu 1000";
+    let mut shell = Command::new("unshare");
+    shell.args(["--mount", "--map-root-user", "sh", "-ec", script]);
+    let output = shell
+        .args([env!("CARGO_BIN_EXE_remit-look"), test_dir.text()])
+        .output()
+        .unwrap();
+    let found = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success() && found.lines().count() > 1,
+        "{found}"
+    );
+    assert!(!found.contains(" 11574 d "), "{found}");
+}
+
+#[test]
+fn processes_that_proc_hides_are_no_none() {
+    // The first shell has capabilities, so what has none may not look at it.
+    let script = "mount -t proc -o subset=pid,hidepid=$1 none /proc
+        for what in 'stuck-processes 9' 'processes-named no-such-name' 'processes-by-cpu 9' disk-usage; do
+        setpriv --bounding-set=-all --inh-caps=-all \"$0\" $what || echo failed; done; :";
+    for (hidden, is_said) in [("0", false), ("1", true), ("2", true)] {
+        let mut shell = Command::new("unshare");
+        shell.args(["--mount", "--pid", "--fork", "--map-root-user"]);
+        let home = TestDir::new();
+        let shell = shell.args(["sh", "-ec", script]);
+        // Its group must be another than root's, from which nothing is hidden.
+        let output = as_user(&home, shell.arg(home.look()).arg(hidden));
+        let said = String::from_utf8(output.stderr).unwrap();
+        let why = said.matches("its mount option hidepid").count();
+        assert_eq!(why, if is_said { 4 } else { 0 }, "{hidden}: {said}");
+        let found = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(
+            found.contains("failed"),
+            is_said,
+            "{hidden}: {found} {said}"
+        );
+    }
 }
 
 #[test]

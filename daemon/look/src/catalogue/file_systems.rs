@@ -16,6 +16,7 @@ use remit_common::PRIVATE;
 use remit_common::mount_table::{self, MountLine, WITHOUT_DATA, unescape};
 use serde::Serialize;
 
+use super::processes::{HIDDEN, hides_others};
 use crate::text::{Unseen, lines, print, shown, table};
 
 #[derive(Debug, PartialEq, Eq)]
@@ -106,7 +107,11 @@ fn asked(is_wanted: fn(&Mounted) -> bool) -> Result<(Vec<(Mounted, Statvfs)>, Un
     let own: HashMap<_, _> = own.into_iter().map(|one| (one.id, one.device)).collect();
     let mut unseen = Unseen::default();
     let mut found = Vec::new();
-    for mounted in visible(mounts("/proc/1/mountinfo")?) {
+    let table = mounts("/proc/1/mountinfo").map_err(|why| match hides_others() {
+        true => format!("{why}: {HIDDEN}"),
+        false => why,
+    })?;
+    for mounted in visible(table) {
         if WITHOUT_DATA.contains(&mounted.fstype.as_str()) || !is_wanted(&mounted) {
             continue;
         }

@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{SysconfVar, Uid, User, sysconf};
 use remit_common::text;
 use remit_words::cgroup;
@@ -156,18 +157,15 @@ fn show<const N: usize>(
 
 impl Machine {
     fn now() -> Result<Self, String> {
-        let uptime = fs::read_to_string("/proc/uptime")
-            .map_err(|error| format!("cannot read /proc/uptime: {error}"))?;
+        // As the kernel counts starts of processes. In a container /proc/uptime can be that of the container.
+        let uptime = clock_gettime(ClockId::CLOCK_BOOTTIME)
+            .map_err(|errno| format!("cannot read the clock: {errno}"))?;
         let of = |variable| {
             let value = sysconf(variable).ok().flatten();
             value.and_then(|value| u64::try_from(value).ok())
         };
         Ok(Self {
-            uptime: uptime
-                .split('.')
-                .next()
-                .and_then(|seconds| seconds.parse().ok())
-                .ok_or("/proc/uptime has no number")?,
+            uptime: u64::try_from(uptime.tv_sec()).unwrap_or_default(),
             ticks_a_second: of(SysconfVar::CLK_TCK).unwrap_or(100).max(1),
             page: of(SysconfVar::PAGE_SIZE).unwrap_or(4096),
         })
@@ -198,7 +196,17 @@ fn processes() -> Result<Vec<Process>, String> {
             all.push(process);
         }
     }
+    if hides_others() {
+        eprintln!("remit-look: {HIDDEN}: {} are seen", all.len());
+    }
     Ok(all)
+}
+
+pub(super) const HIDDEN: &str = "/proc hides processes of other users (its mount option hidepid; a remount without it ends that)";
+
+/// Each process may read this of each other but with hidepid.
+pub(super) fn hides_others() -> bool {
+    fs::read("/proc/1/stat").is_err()
 }
 
 /// Parses /proc/PID/stat (proc_pid_stat(5)). The name may have any byte, so fields are counted from its last parenthesis.
