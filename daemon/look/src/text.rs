@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use remit_common::{calendar, text};
@@ -76,24 +76,64 @@ pub fn lines<T: Serialize>(all: impl IntoIterator<Item = T>) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
-/// What could not be read: how much, and the first of it by name.
+/// A number of paths, and the first of them.
 #[derive(Debug, Default)]
-pub struct Unseen {
+struct Paths {
     count: u64,
     named: Vec<String>,
-    /// Directories of the host that the sandbox covers with its own.
-    covered: Vec<&'static str>,
 }
 
-impl Unseen {
+impl Paths {
     const NAMED: usize = 5;
 
-    pub fn add(&mut self, path: &Path) {
+    fn add(&mut self, path: &Path) {
         self.count += 1;
         if self.named.len() < Self::NAMED {
             self.named
                 .push(text::line(path.as_os_str().as_encoded_bytes(), 256));
         }
+    }
+
+    fn sentence(&self, what: &str) -> Option<String> {
+        let more = match self.count - self.named.len() as u64 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        (self.count > 0).then(|| format!("{what} {}{more}", self.named.join(", ")))
+    }
+}
+
+/// What an answer leaves out.
+#[derive(Debug, Default)]
+pub struct Unseen {
+    unreadable: Paths,
+    subvolumes: Paths,
+    of_programs: Paths,
+    silent: Paths,
+    patience: Duration,
+    /// Directories of the host that the sandbox covers with its own.
+    covered: Vec<&'static str>,
+}
+
+impl Unseen {
+    pub fn add(&mut self, path: &Path) {
+        self.unreadable.add(path);
+    }
+
+    /// One that has a device number of its own, as those of btrfs, and is no mount.
+    pub fn add_subvolume(&mut self, path: &Path) {
+        self.subvolumes.add(path);
+    }
+
+    /// A file system that was not asked.
+    pub fn add_of_program(&mut self, path: &Path) {
+        self.of_programs.add(path);
+    }
+
+    /// A file system that did not answer within this time.
+    pub fn add_silent(&mut self, path: &Path, patience: Duration) {
+        self.patience = patience;
+        self.silent.add(path);
     }
 
     pub fn add_covered(&mut self, directory: &'static str) {
@@ -106,18 +146,33 @@ impl Unseen {
             .then(|| format!("{covered} of the host, because this command has its own"))
     }
 
+    /// Returns the sentences that [`Unseen::warn`] prints.
+    pub fn said(&self) -> Vec<String> {
+        let silent = format!("no answer within {} s from", self.patience.as_secs());
+        let named = [
+            (&self.unreadable, "cannot look at"),
+            (
+                &self.subvolumes,
+                "did not look into subvolumes and snapshots, which can share what they hold:",
+            ),
+            (
+                &self.of_programs,
+                "not asked, because a program serves it and may never answer (FUSE):",
+            ),
+            (&self.silent, silent.as_str()),
+        ];
+        let covered = self
+            .covered()
+            .map(|paths| format!("cannot look at {paths}"));
+        let named = named
+            .iter()
+            .filter_map(|(paths, what)| paths.sentence(what));
+        covered.into_iter().chain(named).collect()
+    }
+
     pub fn warn(&self) {
-        if let Some(covered) = self.covered() {
-            eprintln!("remit-look: cannot look at {covered}");
-        }
-        if self.count > 0 {
-            let more = self.count - self.named.len() as u64;
-            let more = if more > 0 {
-                format!(" and {more} more")
-            } else {
-                String::new()
-            };
-            eprintln!("remit-look: cannot look at {}{more}", self.named.join(", "));
+        for sentence in self.said() {
+            eprintln!("remit-look: {sentence}");
         }
     }
 }
@@ -229,6 +284,23 @@ mod tests {
         let rows = [["a", "\u{fc}"], ["long", ""]].map(|row| row.map(str::to_owned));
         let expect = "NAME  X\na     \u{fc}\nlong\n";
         assert_eq!(table(["NAME", "X"], &rows), expect);
+    }
+
+    #[test]
+    fn what_is_left_out_is_named_by_its_reason() {
+        let mut unseen = Unseen::default();
+        assert_eq!(unseen.said(), [""; 0]);
+        unseen.add_covered("/tmp");
+        (0..7).for_each(|name| unseen.add(Path::new(&format!("/{name}"))));
+        unseen.add_of_program(Path::new("/pool"));
+        unseen.add_silent(Path::new("/nas\n"), Duration::from_secs(5));
+        let expect = [
+            "cannot look at /tmp of the host, because this command has its own",
+            "cannot look at /0, /1, /2, /3, /4 and 2 more",
+            "not asked, because a program serves it and may never answer (FUSE): /pool",
+            r"no answer within 5 s from /nas\n",
+        ];
+        assert_eq!(unseen.said(), expect);
     }
 
     #[test]

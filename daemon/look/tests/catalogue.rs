@@ -179,7 +179,7 @@ fn directory_that_the_sandbox_covers_is_named() {
         );
     }
     assert!(
-        why.contains(&format!(": {covered}; other directories")),
+        why.contains(&format!(": {covered}; other directories and subvolumes,")),
         "{why}"
     );
     let found: Value = serde_json::from_str(of_other).unwrap();
@@ -187,6 +187,50 @@ fn directory_that_the_sandbox_covers_is_named() {
         found["path"] == "/dev" && found.get("incomplete").is_none(),
         "the host's own is another file system: {of_other}"
     );
+}
+
+/// A file system whose program answers nothing, as that of a server that is down.
+#[test]
+fn mount_that_never_answers_is_not_asked() {
+    let is_needed = std::env::var_os("REMIT_TESTS_MUST_RUN").is_some();
+    if !is_needed && fs::File::open("/dev/fuse").is_err() {
+        eprintln!("left out: /dev/fuse is missing");
+        return;
+    }
+    let test_dir = TestDir::new();
+    test_dir.make("mkdir dead; echo x >file");
+    let script = "mount -t proc -o subset=pid none /proc; exec 3<>/dev/fuse 4<\"$1\"
+        mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 none \"$1/dead\"
+        for what in 'disk-usage' 'largest-directories /proc/self/fd/4 9' 'explain-disk /proc/self/fd/4 9' 'list-directory /proc/self/fd/4 9'; do
+        timeout -s KILL 60 \"$0\" $what; done";
+    let mut shell = Command::new("unshare");
+    shell.args([
+        "--mount",
+        "--pid",
+        "--fork",
+        "--map-root-user",
+        "sh",
+        "-ec",
+        script,
+    ]);
+    let output = shell
+        .args([env!("CARGO_BIN_EXE_remit-look"), test_dir.text()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let found = String::from_utf8(output.stdout).unwrap();
+    let listed = found.lines().rev().take(2).collect::<Vec<_>>().join(" ");
+    assert!(
+        listed.contains(r#""name":"dead","kind":"directory""#) && listed.contains(r#""file""#),
+        "{found}"
+    );
+    assert!(
+        found.contains("below ") && !found.contains("incomplete"),
+        "{found}"
+    );
+    let dead = format!("may never answer (FUSE): {}/dead\n", test_dir.text());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(&dead), "{said}");
 }
 
 /// As lxcfs does it in containers.

@@ -77,11 +77,11 @@ pub fn list(directory: &str, count: &str) -> Result<ExitCode, String> {
         found.truncate(most);
     };
     while let Some(step) = walk.next() {
-        let Step::Found(path, metadata) = step else {
+        let Step::Found(path, inode) = step else {
             continue;
         };
-        links += u64::from(metadata.is_symlink());
-        if !metadata.is_file() || metadata.len() > MOST {
+        links += u64::from(inode.is_link());
+        if !inode.is_file() || inode.length() > MOST {
             continue;
         }
         match fs::read(&path) {

@@ -1,34 +1,35 @@
 //! Directories that a sandbox has of its own. They cover those of the host, which no walk can see.
 
-use std::fs::{self, Metadata};
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use remit_common::PRIVATE;
 use remit_common::mount_table::{MountLine, mounts};
 
-pub struct Covering(Vec<(Metadata, &'static str)>);
+use super::inode::Inode;
+
+pub struct Covering(Vec<(Inode, &'static str)>);
 
 impl Covering {
     pub fn new() -> Self {
-        let found = |name| fs::metadata(name).ok().map(|found| (found, name));
+        let found = |name| Some((Inode::behind(Path::new(name)).ok()?, name));
         Self(PRIVATE.into_iter().filter_map(found).collect())
     }
 
     /// Returns the name if this directory is one of them.
-    pub fn name(&self, found: &Metadata) -> Option<&'static str> {
-        let is_it = |one: &Metadata| (one.dev(), one.ino()) == (found.dev(), found.ino());
+    pub fn name(&self, found: &Inode) -> Option<&'static str> {
         let mut all = self.0.iter();
-        all.find(|(one, _)| is_it(one)).map(|(_, name)| *name)
+        all.find(|(one, _)| one.id() == found.id())
+            .map(|(_, name)| *name)
     }
 
     /// Returns the name if this directory is one of them, and what it covers may be on the device `walked`.
-    pub fn name_on(&self, found: &Metadata, walked: u64) -> Option<&'static str> {
+    pub fn name_on(&self, found: &Inode, walked: u64) -> Option<&'static str> {
         let name = self.name(found)?;
         let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
         let point = fs::canonicalize(name).unwrap_or_else(|_| name.into());
-        covers(&table, &point, found.dev(), walked).then_some(name)
+        covers(&table, &point, found.device(), walked).then_some(name)
     }
 }
 

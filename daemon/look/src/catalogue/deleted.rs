@@ -2,14 +2,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
 use nix::sys::statfs::{FsType, HUGETLBFS_MAGIC, TMPFS_MAGIC, statfs};
 use remit_common::text;
 use serde::Serialize;
 
+use super::inode::Inode;
 use super::inspect::{Link, MissedLinks, Processes, SHOWN, each_link};
 use super::open_files::{Holder, holder};
 use crate::text::{lines, number, print, size};
@@ -48,24 +47,24 @@ pub fn list(count: &str) -> Result<ExitCode, String> {
             if !link.target.ends_with(b" (deleted)") {
                 return;
             }
-            let Ok(stat) = fs::metadata(&link.path) else {
+            let Ok(inode) = Inode::behind(&link.path) else {
                 return;
             };
-            let point = points.get(&stat.dev());
-            if !stat.is_file() || stat.nlink() > 0 || (point.is_none() && is_memory(&link)) {
+            let point = points.get(&inode.device());
+            if !inode.is_file() || inode.names() > 0 || (point.is_none() && is_memory(&link)) {
                 return;
             }
-            let bytes = stat.blocks().saturating_mul(512);
+            let bytes = inode.bytes_on_disk();
             let name = link.target.strip_suffix(b" (deleted)").unwrap_or_default();
             let new = || Deleted {
                 bytes,
-                length: stat.len(),
+                length: inode.length(),
                 file: text::line(name, SHOWN),
                 file_system: point.cloned().unwrap_or_else(|| "not known".into()),
                 holders: Vec::new(),
                 more_holders: 0,
             };
-            let Some(one) = found.add((stat.dev(), stat.ino()), bytes, new) else {
+            let Some(one) = found.add(inode.id(), bytes, new) else {
                 return;
             };
             if one.holders.len() < HOLDERS {

@@ -1,5 +1,6 @@
 //! `disks.usage`, `disks.inodes`: the file systems that process 1 has mounted, with their space or inodes. A job has mounts of
-//! its own: one that covers the host's is not asked, because its answer would be taken for the host's.
+//! its own: one that covers the host's is not asked, because its answer would be taken for the host's. One that does not answer
+//! is named, and costs no other its answer.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -8,6 +9,9 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -19,7 +23,14 @@ use serde::Serialize;
 use super::processes::{HIDDEN, hides_others};
 use crate::text::{Unseen, lines, print, shown, table};
 
-#[derive(Debug, PartialEq, Eq)]
+/// Time for all answers. A server that is down gives none.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Threads that ask. One without an answer goes with the process: the kernel ends it for a network file system, not for FUSE.
+const THREADS: usize = 32;
+/// File systems of programs that have no space.
+const WITHOUT_SPACE: [&str; 3] = ["fuse.gvfsd-fuse", "fuse.lxcfs", "fuse.portal"];
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Mounted {
     id: u64,
     device: (u32, u32),
@@ -71,17 +82,15 @@ pub fn usage() -> Result<ExitCode, String> {
 pub fn inodes() -> Result<ExitCode, String> {
     let (found, unseen) = asked(Mounted::is_local)?;
     let row = |(mounted, space): &(Mounted, Statvfs)| {
-        let free = space.files_free();
-        let used = space.files().saturating_sub(free);
-        let counts = [space.files(), used, free].map(|count| count.to_string());
-        let [all, used_shown, free_shown] = counts;
+        let [all, used, free, used_percent] = inode_cells(space.files(), space.files_free());
+        let (source, fstype) = (mounted.source.clone(), mounted.fstype.clone());
         [
-            mounted.source.clone(),
-            mounted.fstype.clone(),
+            source,
+            fstype,
             all,
-            used_shown,
-            free_shown,
-            per_cent(used, free),
+            used,
+            free,
+            used_percent,
             mounted.shown(),
         ]
     };
@@ -92,6 +101,20 @@ pub fn inodes() -> Result<ExitCode, String> {
     print(&table(head, &rows))?;
     unseen.warn();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns all inodes, used and free ones, and the share of the used. btrfs and FAT count none.
+fn inode_cells(all: u64, free: u64) -> [String; 4] {
+    let used = all.saturating_sub(free);
+    match all {
+        0 => [(); 4].map(|()| "-".to_owned()),
+        _ => [
+            all.to_string(),
+            used.to_string(),
+            free.to_string(),
+            per_cent(used, free),
+        ],
+    }
 }
 
 /// Rounded up, as df(1) does.
@@ -106,25 +129,78 @@ fn asked(is_wanted: fn(&Mounted) -> bool) -> Result<(Vec<(Mounted, Statvfs)>, Un
     let own = mounts("/proc/self/mountinfo")?;
     let own: HashMap<_, _> = own.into_iter().map(|one| (one.id, one.device)).collect();
     let mut unseen = Unseen::default();
-    let mut found = Vec::new();
+    let mut wanted = Vec::new();
     let table = mounts("/proc/1/mountinfo").map_err(|why| match hides_others() {
         true => format!("{why}: {HIDDEN}"),
         false => why,
     })?;
     for mounted in visible(table) {
-        if WITHOUT_DATA.contains(&mounted.fstype.as_str()) || !is_wanted(&mounted) {
+        let kind = mounted.fstype.as_str();
+        if WITHOUT_DATA.contains(&kind) || WITHOUT_SPACE.contains(&kind) || !is_wanted(&mounted) {
             continue;
         }
-        match mounted.ask(&own) {
-            Some(space) if space.blocks() > 0 => found.push((mounted, space)),
-            Some(_) => {}
-            None => match PRIVATE.iter().find(|own| mounted.target == Path::new(own)) {
+        match mounted.is_of_program() {
+            true => unseen.add_of_program(&mounted.target),
+            false => wanted.push(mounted),
+        }
+    }
+    let answers = answers(&wanted, PATIENCE, move |mounted| mounted.ask(&own))?;
+    let mut found = Vec::new();
+    for (mounted, answer) in wanted.into_iter().zip(answers) {
+        match answer {
+            Some(Some(space)) if space.blocks() > 0 => found.push((mounted, space)),
+            Some(Some(_)) => {}
+            Some(None) => match PRIVATE.iter().find(|own| mounted.target == Path::new(own)) {
                 Some(directory) => unseen.add_covered(directory),
                 None => unseen.add(&mounted.target),
             },
+            None => unseen.add_silent(&mounted.target, PATIENCE),
         }
     }
     Ok((found, unseen))
+}
+
+/// Asks all, those of this machine first. An answer is `None` if it did not come in time.
+fn answers<T: Send + 'static>(
+    all: &[Mounted],
+    patience: Duration,
+    ask: impl Fn(&Mounted) -> T + Send + Sync + 'static,
+) -> Result<Vec<Option<T>>, String> {
+    let mut questions: Vec<(usize, Mounted)> = all.iter().cloned().enumerate().collect();
+    questions.sort_by_key(|(_, mounted)| !mounted.is_local());
+    let threads = questions.len().min(THREADS);
+    let shared = Arc::new((Mutex::new(questions.into_iter()), ask));
+    let (sender, receiver) = mpsc::channel();
+    for number in 0..threads {
+        let (shared, sender) = (Arc::clone(&shared), sender.clone());
+        let work = move || {
+            let (questions, ask) = &*shared;
+            let next = || questions.lock().ok()?.next();
+            while let Some((at, mounted)) = next() {
+                if sender.send((at, ask(&mounted))).is_err() {
+                    return;
+                }
+            }
+        };
+        match thread::Builder::new().spawn(work) {
+            Err(error) if number == 0 => {
+                return Err(format!(
+                    "cannot start a thread to ask file systems: {error}"
+                ));
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    drop(sender);
+    let mut answers: Vec<Option<T>> = all.iter().map(|_| None).collect();
+    let end = Instant::now() + patience;
+    let left = || end.saturating_duration_since(Instant::now());
+    while let Ok((at, answer)) = receiver.recv_timeout(left()) {
+        if let Some(slot) = answers.get_mut(at) {
+            *slot = Some(answer);
+        }
+    }
+    Ok(answers)
 }
 
 /// Leaves out mounts that the host itself covers by a later one.
@@ -175,6 +251,11 @@ impl Mounted {
         fstatvfs(&fd).ok()
     }
 
+    /// A program can fail to answer for good, and then not even a kill ends the question.
+    fn is_of_program(&self) -> bool {
+        self.fstype == "fuse" || self.fstype.starts_with("fuse.")
+    }
+
     /// As df(1) has it, but for types of file systems that are rare today.
     fn is_local(&self) -> bool {
         !self.source.contains(':') && !self.source.starts_with("//")
@@ -218,6 +299,55 @@ mod tests {
     }
 
     #[test]
+    fn file_system_without_an_answer_costs_no_other_its_own() {
+        let mounted = |target: &str, source: &str| {
+            let line = format!("1 2 0:3 / {target} rw - x {source} rw");
+            parse(line.as_bytes()).remove(0)
+        };
+        let mut all = vec![mounted("/dead", "dead:/"), mounted("/nas", "nas:/")];
+        all.extend((0..2 * THREADS).map(|_| mounted("/local", "/dev/sda1")));
+        let (_alive, gate) = mpsc::channel::<()>();
+        let gate = Mutex::new(gate);
+        let ask = move |mounted: &Mounted| {
+            if mounted.target == Path::new("/dead") {
+                let _ = gate.lock().unwrap().recv();
+            }
+            mounted.target.clone()
+        };
+        let found = answers(&all, Duration::from_secs(2), ask).unwrap();
+        let expect = all.iter().map(|one| Some(one.target.clone()));
+        let expect: Vec<_> = [None].into_iter().chain(expect.skip(1)).collect();
+        assert_eq!(found, expect);
+        let all = vec![mounted("/dead", "dead:/"); 3 * THREADS];
+        let all = [all, vec![mounted("/local", "/dev/sda1")]].concat();
+        let (_alive, gate) = mpsc::channel::<()>();
+        let gate = Mutex::new(gate);
+        let ask = move |mounted: &Mounted| {
+            if !mounted.is_local() {
+                let _ = gate.lock().unwrap().recv();
+            }
+        };
+        let found = answers(&all, Duration::from_secs(2), ask).unwrap();
+        assert_eq!(found.iter().position(Option::is_some), Some(3 * THREADS));
+        assert!(
+            answers(&[], Duration::from_secs(9), |_| ())
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn file_system_without_inodes_has_no_numbers() {
+        for (all, free, expect) in [
+            (0, 0, ["-", "-", "-", "-"]),
+            (100, 100, ["100", "0", "100", "0%"]),
+            (100, 0, ["100", "100", "0", "100%"]),
+        ] {
+            assert_eq!(inode_cells(all, free), expect, "{all} {free}");
+        }
+    }
+
+    #[test]
     fn of_mounts_at_one_directory_the_last_is_visible() {
         let all = b"1 0 0:1 / /a rw - x a rw\n\
             2 0 0:2 / /b\\040c rw - x b rw\n\
@@ -245,6 +375,16 @@ mod tests {
         ] {
             let line = format!("1 2 0:3 / /m rw - x {source} rw");
             assert_eq!(parse(line.as_bytes())[0].is_local(), is_local, "{source}");
+        }
+        for (kind, is_of_program) in [
+            ("fuse", true),
+            ("fuse.sshfs", true),
+            ("fuseblk", false),
+            ("nfs4", false),
+        ] {
+            let line = format!("1 2 0:3 / /m rw - {kind} x rw");
+            let found = parse(line.as_bytes())[0].is_of_program();
+            assert_eq!(found, is_of_program, "{kind}");
         }
     }
 }

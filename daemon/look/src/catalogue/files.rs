@@ -3,28 +3,23 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
-use std::ffi::CString;
-use std::fs::{self, Metadata, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use nix::fcntl::AT_FDCWD;
-use remit_sys::sys;
 use serde::Serialize;
 
 use super::covered::Covering;
+use super::inode::Inode;
 use crate::text::{Unseen, lines_but, now, number, stamp};
 
-/// Unit of stat(2), independent of the file system.
-const BLOCK: u64 = 512;
-
 #[derive(Debug, Serialize, PartialEq, Eq, PartialOrd, Ord)]
-struct File {
+struct ShownFile {
     /// Disk usage. Less than the length for a sparse file.
     bytes: u64,
     length: u64,
@@ -33,21 +28,16 @@ struct File {
     path: String,
 }
 
-impl File {
-    fn new(path: &Path, metadata: &Metadata, changed: i64) -> Self {
+impl ShownFile {
+    fn new(path: &Path, inode: &Inode, changed: i64) -> Self {
         Self {
-            bytes: on_disk(metadata),
-            length: metadata.len(),
+            bytes: inode.bytes_on_disk(),
+            length: inode.length(),
             changed: stamp(u64::try_from(changed).unwrap_or(0)),
-            uid: metadata.uid(),
+            uid: inode.owner(),
             path: path.to_string_lossy().into_owned(),
         }
     }
-}
-
-/// Saturates, because a file system in user space may report any number.
-fn on_disk(metadata: &Metadata) -> u64 {
-    metadata.blocks().saturating_mul(BLOCK)
 }
 
 /// The first of all by rank; no more are kept.
@@ -77,9 +67,9 @@ impl<K: Ord, T: Ord> Top<K, T> {
 
 pub fn largest(directory: &str, count: &str) -> Result<ExitCode, String> {
     let (mut walk, mut top) = (Walk::new(directory)?, Top::new(count)?);
-    for (path, metadata) in walk.files() {
-        top.add(metadata.blocks(), || {
-            File::new(&path, &metadata, metadata.mtime())
+    for (path, inode) in walk.files() {
+        top.add(inode.bytes_on_disk(), || {
+            ShownFile::new(&path, &inode, inode.written().0)
         });
     }
     lines_but(top.into_sorted(), &walk.unseen)
@@ -91,17 +81,16 @@ pub fn recent(directory: &str, minutes: &str, count: &str) -> Result<ExitCode, S
     let now = i64::try_from(now()).unwrap_or(i64::MAX);
     let first = now.saturating_sub(ago.saturating_mul(60));
     let mut all = 0_usize;
-    for (path, metadata) in walk.files() {
+    for (path, inode) in walk.files() {
         // A file can have any time of writing (cp -p, dpkg, tar), also one to come. The time of the inode cannot be set.
-        let written = (metadata.mtime(), metadata.mtime_nsec());
-        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        let (written, changed) = (inode.written(), inode.changed());
         let when = match written.0 > now {
             true => changed,
             false => written.max(changed),
         };
         if when.0 >= first {
             all += 1;
-            top.add(when, || File::new(&path, &metadata, when.0));
+            top.add(when, || ShownFile::new(&path, &inode, when.0));
         }
     }
     let shown = all.min(top.0);
@@ -158,11 +147,11 @@ pub fn directories_below(walk: &mut Walk, name: &Path, count: &str) -> Result<u6
             leave(&mut inside, &mut top);
         }
         let (bytes, found) = match step {
-            Step::Found(path, metadata) => (linked.bytes(&metadata), Some((path, metadata))),
+            Step::Found(path, inode) => (linked.bytes(&inode), Some((path, inode))),
             Step::Missed(_) => (0, None),
         };
         match (inside.last_mut(), found) {
-            (_, Some((path, metadata))) if metadata.is_dir() => inside.push(Open::new(path, bytes)),
+            (_, Some((path, inode))) if inode.is_directory() => inside.push(Open::new(path, bytes)),
             (Some(last), Some(_)) => last.bytes = bytes.saturating_add(last.bytes),
             (Some(last), None) => last.is_incomplete = true,
             (None, _) => {}
@@ -219,10 +208,10 @@ impl Linked {
     const MOST: usize = 1_000_000;
 
     /// Returns what a file adds to its directory: nothing by its second name.
-    fn bytes(&mut self, metadata: &Metadata) -> u64 {
-        let has_names = !metadata.is_dir() && metadata.nlink() > 1;
-        let is_new = !has_names || self.is_new((metadata.dev(), metadata.ino()));
-        if is_new { on_disk(metadata) } else { 0 }
+    fn bytes(&mut self, inode: &Inode) -> u64 {
+        let has_names = !inode.is_directory() && inode.names() > 1;
+        let is_new = !has_names || self.is_new(inode.id());
+        if is_new { inode.bytes_on_disk() } else { 0 }
     }
 
     fn is_new(&mut self, file: (u64, u64)) -> bool {
@@ -244,24 +233,31 @@ impl Linked {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "one exists at a time")]
 pub enum Step {
-    Found(PathBuf, Metadata),
+    Found(PathBuf, Inode),
     /// Something in this directory could not be read.
     Missed(Rc<Path>),
 }
 
-/// Yields each directory before its contents, and names what could not be read. Holds one open directory for each level.
+struct Level {
+    path: Rc<Path>,
+    directory: File,
+    entries: fs::ReadDir,
+}
+
+/// Yields each directory before its contents, and names what could not be read. Mounts nothing below its start.
 pub struct Walk {
     device: u64,
     start: Rc<Path>,
-    inside: Vec<(Rc<Path>, fs::ReadDir)>,
+    inside: Vec<Level>,
     missed: Option<Rc<Path>>,
     covering: Covering,
     pub unseen: Unseen,
 }
 
 impl Walk {
-    /// Each level has a descriptor open.
+    /// Each level has two descriptors open.
     const DEEPEST: usize = 200;
 
     /// Begins at this directory, or at the one a link of this name leads to. It is not yielded. Fails if it is not a readable
@@ -269,10 +265,10 @@ impl Walk {
     pub fn new(directory: &str) -> Result<Self, String> {
         let cannot = |error: io::Error| format!("cannot look at '{directory}': {error}");
         let start: Rc<Path> = Path::new(directory).into();
-        let (entries, found) = open(&start, 0).map_err(cannot)?;
+        let (level, found) = open(&start, 0).map_err(cannot)?;
         let mut walk = Self {
-            device: found.dev(),
-            inside: vec![(Rc::clone(&start), entries)],
+            device: found.device(),
+            inside: vec![level],
             start,
             missed: None,
             covering: Covering::new(),
@@ -284,21 +280,21 @@ impl Walk {
         Ok(walk)
     }
 
-    pub fn files(&mut self) -> impl Iterator<Item = (PathBuf, Metadata)> {
+    pub fn files(&mut self) -> impl Iterator<Item = (PathBuf, Inode)> {
         self.filter_map(|step| match step {
-            Step::Found(path, metadata) => metadata.is_file().then_some((path, metadata)),
+            Step::Found(path, inode) => inode.is_file().then_some((path, inode)),
             Step::Missed(_) => None,
         })
     }
 
-    fn enter(&mut self, path: &Path, found: &Metadata) {
+    fn enter(&mut self, path: &Path, found: &Inode) {
         if self.inside.len() >= Self::DEEPEST {
             self.unseen.add(path);
             self.missed = Some(path.into());
             return;
         }
         match open_again(path, found) {
-            Ok(entries) => self.inside.push((path.into(), entries)),
+            Ok(level) => self.inside.push(level),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(_) => {
                 self.unseen.add(path);
@@ -310,28 +306,27 @@ impl Walk {
 
 /// Lists a directory that was found in an open one. Fails if the path leads to another by now: somebody can replace a
 /// directory above it by a link to where the caller must not look.
-fn open_again(path: &Path, found: &Metadata) -> io::Result<fs::ReadDir> {
-    let (entries, now) = open(path, libc::O_NOFOLLOW)?;
-    match (now.dev(), now.ino()) == (found.dev(), found.ino()) {
-        true => Ok(entries),
+fn open_again(path: &Path, found: &Inode) -> io::Result<Level> {
+    // O_PATH mounts nothing.
+    let (level, now) = open(path, libc::O_NOFOLLOW | libc::O_PATH)?;
+    match now.id() == found.id() {
+        true => Ok(level),
         false => Err(io::Error::other("another directory is there")),
     }
 }
 
-/// A file of an overlay may have the device of its layer, and is no mount.
-fn is_mount(path: &Path) -> bool {
-    let bits = u64::from(libc::STATX_ATTR_MOUNT_ROOT.unsigned_abs());
-    let name = CString::new(path.as_os_str().as_bytes());
-    let seen = name.ok().map(|name| sys::statx_at(AT_FDCWD, &name));
-    seen.is_some_and(|seen| seen.is_ok_and(|stat| stat.stx_attributes & bits != 0))
-}
-
-fn open(path: &Path, flags: i32) -> io::Result<(fs::ReadDir, Metadata)> {
+fn open(path: &Path, flags: i32) -> io::Result<(Level, Inode)> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_DIRECTORY | flags);
-    let opened = options.open(path)?;
-    let entries = fs::read_dir(format!("/proc/self/fd/{}", opened.as_raw_fd()))?;
-    Ok((entries, opened.metadata()?))
+    let directory = options.open(path)?;
+    let entries = fs::read_dir(format!("/proc/self/fd/{}", directory.as_raw_fd()))?;
+    let found = Inode::in_directory(&directory, OsStr::new(""))?;
+    let level = Level {
+        path: path.into(),
+        directory,
+        entries,
+    };
+    Ok((level, found))
 }
 
 impl Iterator for Walk {
@@ -343,30 +338,37 @@ impl Iterator for Walk {
             return Some(Step::Missed(directory));
         }
         loop {
-            let (here, entries) = self.inside.last_mut()?;
-            let Some(entry) = entries.next() else {
+            let level = self.inside.last_mut()?;
+            let Some(entry) = level.entries.next() else {
                 self.inside.pop();
                 continue;
             };
-            let here = Rc::clone(here);
-            let (path, found) = match entry {
-                Ok(entry) => (here.join(entry.file_name()), entry.metadata()),
+            let here = Rc::clone(&level.path);
+            let (path, found) = match entry.map(|entry| entry.file_name()) {
+                Ok(name) => (
+                    here.join(&name),
+                    Inode::in_directory(&level.directory, &name),
+                ),
                 Err(error) => (here.to_path_buf(), Err(error)),
             };
             match found {
-                Ok(metadata) => {
-                    let is_other = metadata.dev() != self.device;
-                    if is_other && (metadata.is_dir() || is_mount(&path)) {
-                        let Some(name) = self.covering.name_on(&metadata, self.device) else {
+                Ok(inode) => {
+                    let is_other = inode.device() != self.device;
+                    if inode.is_automount() || (is_other && inode.is_mount()) {
+                        let Some(name) = self.covering.name_on(&inode, self.device) else {
                             continue;
                         };
                         self.unseen.add_covered(name);
                         return Some(Step::Missed(here));
                     }
-                    if metadata.is_dir() {
-                        self.enter(&path, &metadata);
+                    if is_other && inode.is_directory() {
+                        self.unseen.add_subvolume(&path);
+                        return Some(Step::Missed(here));
                     }
-                    return Some(Step::Found(path, metadata));
+                    if inode.is_directory() {
+                        self.enter(&path, &inode);
+                    }
+                    return Some(Step::Found(path, inode));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(_) => {
@@ -429,6 +431,25 @@ mod tests {
             rest.iter()
                 .any(|step| matches!(step, Step::Missed(path) if **path == missed))
         );
+    }
+
+    #[test]
+    fn subvolume_is_named_and_not_entered() {
+        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-sub-XXXXXX")).unwrap();
+        fs::create_dir_all(dir.join("sub/below")).unwrap();
+        fs::write(dir.join("sub/below/file"), "").unwrap();
+        let mut walk = Walk::new(dir.to_str().unwrap()).unwrap();
+        // A subvolume of btrfs has another device than the directory above it, and is no mount.
+        walk.device += 1;
+        let steps: Vec<Step> = walk.by_ref().collect();
+        fs::remove_dir_all(&dir).unwrap();
+        assert!(matches!(&steps[..], [Step::Missed(missed)] if **missed == dir));
+        let said = walk.unseen.said();
+        let expect = format!(
+            "which can share what they hold: {}",
+            dir.join("sub").display()
+        );
+        assert!(said.len() == 1 && said[0].ends_with(&expect), "{said:?}");
     }
 
     #[test]

@@ -8,7 +8,6 @@ use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use remit_common::inspect::Inspect;
@@ -19,6 +18,8 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch,
 };
+
+use super::inode::Inode;
 
 /// Links of one process that are read: its owner chooses their number.
 const LINKS_OF_ONE: usize = 131_072;
@@ -153,7 +154,9 @@ impl Processes {
 
     /// Mount points by device, as stat(2) numbers it. Of several mounts of a device the shortest path.
     pub fn mount_points(&self) -> HashMap<u64, String> {
-        mount_points(&self.mounts, |point| Some(fs::metadata(point).ok()?.dev()))
+        mount_points(&self.mounts, |point| {
+            Some(Inode::behind(point).ok()?.device())
+        })
     }
 }
 
@@ -256,8 +259,8 @@ fn each_link_below(
             let target = target.into_os_string().into_encoded_bytes();
             // Several deleted files can have had one name.
             let is_deleted = target.ends_with(b" (deleted)");
-            let file = is_deleted.then(|| fs::metadata(&path).ok()).flatten();
-            let file = file.map(|file| (file.dev(), file.ino()));
+            let file = is_deleted.then(|| Inode::behind(&path).ok()).flatten();
+            let file = file.map(|file| file.id());
             if seen.insert(hasher.hash_one((&name, &target, file))) {
                 let name = match below {
                     "" => name.trim_start_matches("fd/").to_owned(),

@@ -8,6 +8,7 @@ mod cron;
 mod deleted;
 mod file_systems;
 mod files;
+mod inode;
 mod inspect;
 mod logins;
 mod obstacles;

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use remit_common::text;
 use serde::Serialize;
 
+use super::inode::Inode;
 use super::inspect::{Link, MissedLinks, Processes, Raw, SHOWN, each_link};
 use crate::text::{lines, number, print};
 
@@ -94,13 +95,11 @@ pub fn open(words: &[&str]) -> Result<ExitCode, String> {
                 more += 1;
                 return;
             }
-            let metadata = fs::metadata(&link.path).ok();
+            let inode = Inode::behind(&link.path).ok();
             shown.push(OpenFile {
                 access: access(&link.path),
                 file: text::line(&link.target, SHOWN),
-                bytes: metadata
-                    .filter(fs::Metadata::is_file)
-                    .map(|file| file.len()),
+                bytes: inode.filter(Inode::is_file).map(|file| file.length()),
                 holder: holder(process, link.name),
             });
         });

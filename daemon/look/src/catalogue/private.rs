@@ -2,19 +2,20 @@
 //! one file. Each path is a descriptor that was opened for this process, never a name that it follows.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use nix::fcntl::AT_FDCWD;
 use nix::sys::statvfs::statvfs;
 use remit_common::text;
 use serde::Serialize;
 
 use super::files::{self, Walk};
+use super::inode::Inode;
 use super::processes::user;
 use crate::text::{cannot_write, lines, number, print, size, stamp};
 
@@ -42,30 +43,26 @@ struct ListedName {
 }
 
 impl ListedName {
-    fn of(name: &OsString) -> io::Result<Self> {
-        let path = Path::new(name);
-        let stat = fs::symlink_metadata(path)?;
-        let kind = stat.file_type();
-        let link = kind
-            .is_symlink()
-            .then(|| fs::read_link(path).ok())
-            .flatten();
+    /// Looks at a name in the working directory.
+    fn new(name: &OsStr) -> io::Result<Self> {
+        let inode = Inode::in_directory(AT_FDCWD, name)?;
+        let link = inode.is_link().then(|| fs::read_link(name).ok()).flatten();
         Ok(Self {
             name: text::line(name.as_bytes(), SHOWN),
-            kind: match () {
-                () if kind.is_file() => "file",
-                () if kind.is_dir() => "directory",
-                () if kind.is_symlink() => "link",
-                () if kind.is_socket() => "socket",
-                () if kind.is_fifo() => "fifo",
-                () if kind.is_block_device() => "block device",
-                () => "character device",
+            kind: match inode.kind() {
+                libc::S_IFREG => "file",
+                libc::S_IFDIR => "directory",
+                libc::S_IFLNK => "link",
+                libc::S_IFSOCK => "socket",
+                libc::S_IFIFO => "fifo",
+                libc::S_IFBLK => "block device",
+                _ => "character device",
             },
-            mode: format!("{:04o}", stat.mode() & 0o7777),
-            owner: user(stat.uid()),
-            group: stat.gid(),
-            bytes: stat.len(),
-            changed: stamp(u64::try_from(stat.mtime()).unwrap_or(0)),
+            mode: format!("{:04o}", inode.mode() & 0o7777),
+            owner: user(inode.owner()),
+            group: inode.group(),
+            bytes: inode.length(),
+            changed: stamp(u64::try_from(inode.written().0).unwrap_or(0)),
             link_to: link.map(|link| text::line(link.as_os_str().as_bytes(), SHOWN)),
         })
     }
@@ -90,7 +87,7 @@ pub fn list(directory: &str, count: &str) -> Result<ExitCode, String> {
     }
     let found: Vec<ListedName> = first
         .keys()
-        .filter_map(|name| ListedName::of(name).ok())
+        .filter_map(|name| ListedName::new(name).ok())
         .collect();
     if all == 0 {
         print(&format!("{shown_as} is empty\n"))?;
@@ -118,8 +115,8 @@ pub fn explain(directory: &str, count: &str) -> Result<ExitCode, String> {
     let used = blocks(system.blocks().saturating_sub(system.blocks_free()));
     let rest = used.saturating_sub(total);
     print(&format!(
-        "its file system has {} of {} in use (df); below {shown_as} seen {}; not seen there {}: {covered}other directories, \
-         deleted files that are still open (disks.deleted), what the file system needs itself\n",
+        "its file system has {} of {} in use (df); below {shown_as} seen {}; not seen there {}: {covered}other directories \
+         and subvolumes, deleted files that are still open (disks.deleted), what the file system needs itself\n",
         size(used),
         size(blocks(system.blocks())),
         size(total),

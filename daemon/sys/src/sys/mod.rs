@@ -9,6 +9,7 @@ mod files {
     //! Owners, extended attributes, leases and statx(2) of files.
 
     use super::check;
+    use nix::fcntl::AT_FDCWD;
     use nix::sys::stat::{Mode, fchmod, fstat};
     use nix::unistd::{Gid, Uid, fchown};
     use std::{
@@ -53,12 +54,30 @@ mod files {
 
     /// Looks at `name` in `dir`; does not follow a link. statx(2).
     pub fn statx_at(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<libc::statx> {
+        statx(dir, name, libc::AT_SYMLINK_NOFOLLOW)
+    }
+
+    /// Mounts nothing, and asks no server: one that is down never answers.
+    const CACHED: libc::c_int = libc::AT_NO_AUTOMOUNT | libc::AT_STATX_DONT_SYNC;
+
+    /// As [`statx_at`], of what the kernel has in memory. An empty name is `dir` itself.
+    pub fn cached_statx_at(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<libc::statx> {
+        statx(
+            dir,
+            name,
+            CACHED | libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH,
+        )
+    }
+
+    /// As [`cached_statx_at`], of what a path leads to by links.
+    pub fn cached_statx(path: &CStr) -> io::Result<libc::statx> {
+        statx(AT_FDCWD, path, CACHED)
+    }
+
+    fn statx(dir: BorrowedFd<'_>, name: &CStr, flags: libc::c_int) -> io::Result<libc::statx> {
         // SAFETY: all fields are integers, for which zero is valid.
         let mut stat: libc::statx = unsafe { std::mem::zeroed() };
-        let (flags, mask) = (
-            libc::AT_SYMLINK_NOFOLLOW,
-            libc::STATX_BASIC_STATS | libc::STATX_BTIME,
-        );
+        let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
         let (at, name) = (dir.as_raw_fd(), name.as_ptr());
         // SAFETY: a path and a buffer, valid for the call.
         check(unsafe { libc::statx(at, name, flags, mask, &raw mut stat) }.into())?;
