@@ -251,9 +251,10 @@ impl Mounted {
         fstatvfs(&fd).ok()
     }
 
-    /// A program can fail to answer for good, and then not even a kill ends the question.
+    /// A program can fail to answer for good, and then not even a kill ends the question. Without the root nothing runs.
     fn is_of_program(&self) -> bool {
-        self.fstype == "fuse" || self.fstype.starts_with("fuse.")
+        let is_fuse = self.fstype == "fuse" || self.fstype.starts_with("fuse.");
+        is_fuse && self.target != Path::new("/")
     }
 
     /// As df(1) has it, but for types of file systems that are rare today.
@@ -376,15 +377,16 @@ mod tests {
             let line = format!("1 2 0:3 / /m rw - x {source} rw");
             assert_eq!(parse(line.as_bytes())[0].is_local(), is_local, "{source}");
         }
-        for (kind, is_of_program) in [
-            ("fuse", true),
-            ("fuse.sshfs", true),
-            ("fuseblk", false),
-            ("nfs4", false),
+        for (target, kind, is_of_program) in [
+            ("/m", "fuse", true),
+            ("/m", "fuse.sshfs", true),
+            ("/", "fuse.fuse-overlayfs", false),
+            ("/m", "fuseblk", false),
+            ("/m", "nfs4", false),
         ] {
-            let line = format!("1 2 0:3 / /m rw - {kind} x rw");
+            let line = format!("1 2 0:3 / {target} rw - {kind} x rw");
             let found = parse(line.as_bytes())[0].is_of_program();
-            assert_eq!(found, is_of_program, "{kind}");
+            assert_eq!(found, is_of_program, "{target} {kind}");
         }
     }
 }

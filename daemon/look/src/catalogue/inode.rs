@@ -27,7 +27,7 @@ impl Inode {
         sys::cached_statx(&path).map(Self)
     }
 
-    /// The device and the number: no other file of now has both.
+    /// Device and number: no other file has both at the same time.
     pub const fn id(&self) -> (u64, u64) {
         (self.device(), self.0.stx_ino)
     }

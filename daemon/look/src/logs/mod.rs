@@ -149,9 +149,8 @@ impl ShownEntries {
         }
         let more = match self.older {
             Older::None => String::new(),
-            Older::Exactly(_) | Older::MoreThan(_) | Older::Unread(_) => {
-                format!(" (more: logs unit={of})")
-            }
+            Older::Exactly(_) | Older::MoreThan(_) => format!(" (more: logs unit={of})"),
+            Older::Unread(_) => format!(" (older ones were not looked at: logs unit={of})"),
         };
         let lines = lines(&self.groups, query);
         format!("last log lines{more}\n{}{lines}", self.unshown())
@@ -256,6 +255,12 @@ mod tests {
                  1970-01-02 UTC\n00:00:02 a[7]: three\n"
             )
         );
+        let status = shown(&messages, 1, cut).below_status(&LogQuery {
+            unit: "a".parse().ok(),
+            ..LogQuery::default()
+        });
+        let expect = "last log lines (older ones were not looked at: logs unit=a.service)\n1970";
+        assert!(status.starts_with(expect), "{status}");
         let nothing = shown(&[], 1, cut);
         let expect =
             format!("{unread}; of the newer ones none is shown: ask with since, until or unit\n");
@@ -277,6 +282,22 @@ mod tests {
             "{below}"
         );
     }
+
+    #[test]
+    fn flood_of_equal_entries_is_shown_as_far_as_it_was_read() {
+        let entry = r#"{"__REALTIME_TIMESTAMP":"1000000","MESSAGE":"again"}"#;
+        for extent in [Extent::All, Extent::Newest(9)] {
+            let mut command = std::process::Command::new("sh");
+            command.args(["-c", &format!("while :; do echo '{entry}'; done")]);
+            let patience = Duration::from_millis(700);
+            let journal = Journal::start(&mut command, patience).unwrap();
+            let found = read_from(journal, 9, extent).unwrap();
+            assert_eq!(found.older, Older::Unread(patience), "{extent:?}");
+            let text = found.text(&LogQuery::default());
+            assert!(text.contains("again (\u{d7} "), "{text}");
+        }
+    }
+
     #[test]
     fn unit_is_looked_for_only_if_nothing_matches() {
         let template = std::env::temp_dir().join("remit-look-logs-XXXXXX");
