@@ -6,6 +6,7 @@
 #   roots/ROOT            a root file system; roots/ROOT.ok holds the recipe it was built from
 #   kernels/SERIES        vmlinuz and initrd of one kernel series
 #   debs/SUITE/PACKAGE    a package with what it depends on, for test-packages-copies; debs/SUITE/PACKAGE.ok: for which machine
+#   ansible-RECIPE        ansible-core for test-ansible, installed by pip: the recipe is its pins and the Python that runs it
 #   machines/NAME         one machine: console, ssh (a client configuration), its writes
 #   arm64/…               the same for machines of that architecture, with REMIT_ARCH=arm64: virtual machines only
 

@@ -1,6 +1,7 @@
 """Tests the modules of packaging/ansible with a stand-in for ansible-core and one for remit: python3 -B tests/repo/ansible.py
 
-tests/machine/test-ansible runs them with both. What is here is what a machine does not do on demand, such as a program that is gone.
+tests/machine/test-ansible runs them with both. What is here is what a machine does not do on demand, such as a program that is
+gone, and what a module refuses before it calls remit.
 """
 
 import importlib.util
@@ -50,6 +51,9 @@ class Module:
         self.check_mode = self.values.get("_check_mode", False)
         self.tmpdir = None
         self.warnings = []
+        for names in rules.get("mutually_exclusive", []):
+            if sum(self.params[name] is not None for name in names) > 1:
+                self.fail_json(msg="parameters are mutually exclusive: %s" % "|".join(names))
 
     def run_command(self, words, check_rc):
         subprocess.run(words, check=check_rc)
@@ -94,7 +98,7 @@ stand_in(
 )
 stand_in("ansible_collections.remit.remit.plugins.module_utils.remit")
 loaded("ansible_collections.remit.remit.plugins.module_utils.remit", "module_utils/remit.py")
-MODULES = {name: loaded(name, "modules/%s.py" % name) for name in ("remit_agent", "remit_change", "remit_policy", "remit_run")}
+MODULES = {name: loaded(name, "modules/%s.py" % name) for name in ("remit_agent", "remit_change", "remit_facts", "remit_policy", "remit_run")}
 # Only root can write in /run.
 MODULES["remit_policy"].tempfile = types.SimpleNamespace(
     mkstemp=tempfile.mkstemp,
@@ -119,7 +123,8 @@ class Case(unittest.TestCase):
         self.program.chmod(0o755)
 
     def run_module(self, name, /, **values):
-        with mock.patch.object(Module, "values", dict(values, executable=str(self.program))), mock.patch("os.geteuid", return_value=0):
+        uid = mock.patch("os.geteuid", return_value=values.get("_uid", 0))
+        with mock.patch.object(Module, "values", dict(values, executable=str(self.program))), uid:
             with self.assertRaises(Ended) as ended:
                 MODULES[name].main()
         return ended.exception.result
@@ -133,6 +138,41 @@ def says(answer, then="true"):
 RIGHT = says(dict(loads=True, findings=[]))
 IN_FORCE = says(dict(policy="old"))
 UNAVAILABLE = says(dict(error=dict(code="daemon_unavailable", message="lost the connection to remitd")), "exit 69")
+
+
+class Arguments(Case):
+    """What a module refuses by itself, and what it passes on to remit."""
+
+    def words(self):
+        return self.log.read_text().split()
+
+    def test_arguments_that_are_refused_without_a_call_of_remit(self):
+        self.remit()
+        for name, values, expect in [
+            ("remit_run", dict(name="service.status", args={"unit": {"a": 1}}), "a value is a text, a number or a boolean, not 'dict'"),
+            ("remit_run", dict(argv=["true"], args={"unit": "nginx"}), "'args' are those of 'name'"),
+            ("remit_run", dict(argv=[]), "'argv' is empty"),
+            ("remit_run", dict(argv=["true"], script="true"), "mutually exclusive: name|argv|script"),
+            ("remit_change", dict(argv=["true"], plan="0000"), "mutually exclusive: name|argv|script|plan"),
+            ("remit_policy", dict(files={"../remit.toml": ""}), "'../remit.toml' is no name of a policy file"),
+            ("remit_policy", dict(files={"61-new.toml": ""}, _uid=1000), "add 'become: true'"),
+            ("remit_agent", dict(name="../agent", state="absent"), "'../agent' is no name of an account"),
+            ("remit_agent", dict(name="agent", key="t k", expires="30d"), "'30d' would be another end in each run"),
+            ("remit_agent", dict(name="agent", key="t k", _uid=1000), "add 'become: true'"),
+        ]:
+            result = self.run_module(name, **values)
+            self.assertTrue(result["failed"], values)
+            self.assertIn(expect, result["msg"])
+            self.assertFalse(self.log.exists(), values)
+
+    def test_words_that_look_like_options_come_after_two_hyphens(self):
+        self.remit(run=says(dict(JOB, state="not_started", exit=None, cause="no program '-rf'")), host=says({}))
+        result = self.run_module("remit_run", argv=["-rf"], timeout=0)
+        self.assertEqual(["--json", "run", "--no-wait", "--", "-rf"], self.words())
+        self.assertEqual((True, "'x' (3f0c-9a5e) ended as not_started: no program '-rf'"), (result["failed"], result["msg"]))
+        self.log.unlink()
+        self.assertFalse(self.run_module("remit_facts", sections=["--runtime=/tmp"])["failed"])
+        self.assertEqual(["--json", "host", "--", "--runtime=/tmp", "--version"], self.words())
 
 
 class Policy(Case):
@@ -227,6 +267,18 @@ class Policy(Case):
         self.assertTrue(self.policy()["changed"])
         self.assertEqual(stat.S_IFREG | 0o644, os.lstat(self.files / "a.toml").st_mode)
 
+    def test_a_directory_that_is_a_link_is_refused(self):
+        # Through a link, the copy that is checked would be what is in force.
+        self.remit()
+        self.files.rename(self.config / "real")
+        self.files.symlink_to(self.config / "real")
+        before = self.state()
+        for is_check in (True, False):
+            result = self.policy(_check_mode=is_check)
+            self.assertTrue(result["failed"])
+            self.assertIn("is a symbolic link, which the daemon refuses", result["msg"])
+        self.assertEqual((before, False), (self.state(), self.log.exists()))
+
     def test_a_file_that_cannot_be_replaced_leaves_nothing(self):
         self.remit(policy_check=RIGHT, status=IN_FORCE, policy_reload=IN_FORCE)
         before, rename = self.state(), os.rename
@@ -292,6 +344,11 @@ class Job(Case):
         result = self.change()
         self.assertEqual((False, True, True), (result["failed"], result["changed"], result["truncated"]))
         self.assertIn("is not whole: cannot start", result["warnings"][0])
+
+    def test_an_answer_that_is_no_job(self):
+        self.remit(change=says({}))
+        result = self.change()
+        self.assertEqual((True, "the answer of '%s' is no job: install the release of this collection" % self.program), (result["failed"], result["msg"]))
 
     def test_a_job_whose_end_is_not_known(self):
         self.remit(change=says(dict(JOB, state="running")), job=UNAVAILABLE)
