@@ -55,7 +55,7 @@ fn found(typed: &str) -> Option<Alternative> {
 }
 
 /// Programs that cannot work in a sandbox, and the command that does.
-const TYPED: [(&str, &str); 133] = [
+const TYPED: [(&str, &str); 137] = [
     ("systemctl status nginx", "service.status"),
     ("systemctl is-active nginx", "service.status"),
     ("systemctl --failed", "service.failed"),
@@ -140,7 +140,6 @@ const TYPED: [(&str, &str); 133] = [
     ("logrotate -d /etc/logrotate.conf", "logrotate.test"),
     ("invoke-rc.d nginx restart", "service.restart"),
     ("systemd-resolve --status", "network.dns"),
-    ("nerdctl ps", "containers.list"),
     ("pg_isready", "postgres.activity"),
     ("mysql -e x", "mariadb.activity"),
     ("mysqladmin status", "mariadb.activity"),
@@ -169,6 +168,9 @@ const TYPED: [(&str, &str); 133] = [
     ("groupadd ops", "users.groups"),
     ("usermod -L deploy", "user.lock"),
     ("dnf install -y nginx", "package.install"),
+    ("dnf install ImageMagick mod_ssl", "package.install"),
+    ("yum update httpd", "package.upgrade"),
+    ("dnf makecache", "packages.updates"),
     ("rpm -V bash", "packages.changed"),
     ("shutdown -c", "system.reboot_cancel"),
     ("hwclock -w", "time.status"),
@@ -176,6 +178,8 @@ const TYPED: [(&str, &str); 133] = [
     ("modprobe x", "host.modules"),
     ("mount /dev/sda1 /mnt", "disks.mounts"),
     ("findmnt", "disks.mounts"),
+    ("df -h", "disks.usage"),
+    ("df -i", "disks.inodes"),
     ("nvme smart-log /dev/nvme0n1", "smart.health"),
     ("repquota -a", "quotas.report"),
     ("fdisk -l", "disks.devices"),

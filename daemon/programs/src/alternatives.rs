@@ -11,7 +11,8 @@ const TABLE: &str = include_str!("alternatives.txt");
 /// WordPattern of an argument that the typed words do not have.
 pub const PLACEHOLDER: &str = "NAME";
 
-const LISTED: usize = 4;
+/// Values that a list of the package's policy takes.
+const LISTED: usize = 16;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -212,14 +213,11 @@ impl TableRow {
                     words = words.get(1..).unwrap_or_default();
                 }
                 Pattern::Rest(kind) => {
-                    let mut read: Vec<String> = words
-                        .iter()
-                        .filter_map(|word| kind.read(word))
-                        .take(LISTED)
-                        .collect();
-                    if read.is_empty() {
-                        read.push(PLACEHOLDER.to_owned());
-                    }
+                    let read: Option<Vec<String>> =
+                        words.iter().map(|word| kind.read(word)).collect();
+                    // A part of them would be another request than the typed one.
+                    let read = read.filter(|read| (1..=LISTED).contains(&read.len()));
+                    let read = read.unwrap_or_else(|| vec![PLACEHOLDER.to_owned()]);
                     values.push((*kind, read));
                 }
             }
@@ -471,8 +469,49 @@ mod tests {
             ("rsync -a a host:b", "Network"),
             (
                 "apt-get -t x install -y nginx a.deb",
-                "Packages package.install packages[]=nginx",
+                "Packages package.install packages[]=NAME",
             ),
+            (
+                "apt-get -t x install -y nginx curl",
+                "Packages package.install packages[]=nginx,curl",
+            ),
+            (
+                "apt install a b c d e f g h i j k l m n o p",
+                "Packages package.install packages[]=a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p",
+            ),
+            (
+                "apt install a b c d e f g h i j k l m n o p q",
+                "Packages package.install packages[]=NAME",
+            ),
+            (
+                "dnf install httpd mod_ssl",
+                "Packages package.install packages[]=httpd,mod_ssl",
+            ),
+            (
+                "dnf install ImageMagick php-fpm",
+                "Packages package.install packages[]=ImageMagick,php-fpm",
+            ),
+            (
+                "dnf upgrade NetworkManager",
+                "Packages package.upgrade packages[]=NetworkManager",
+            ),
+            (
+                "apt install g++ nginx-",
+                "Packages package.install packages[]=NAME",
+            ),
+            (
+                "apt install nginx curl+",
+                "Packages package.install packages[]=NAME",
+            ),
+            (
+                "yum update httpd",
+                "Packages package.upgrade packages[]=httpd",
+            ),
+            ("dnf update", "Packages package.upgrade packages[]=NAME"),
+            ("zypper up vim", "Packages package.upgrade packages[]=vim"),
+            ("dnf makecache", "PackageLists packages.updates"),
+            ("zypper ref", "PackageLists packages.updates"),
+            ("apt update", "PackageLists packages.updates"),
             (
                 "sysctl -w vm.swappiness=1",
                 "Sysctl host.sysctl name=vm.swappiness",
@@ -503,6 +542,12 @@ mod tests {
             ("git -c a=b -C /x pull", "Network"),
             ("flock /tmp/x true", "-"),
             ("kill -0 12", "Signal processes.show pid=12"),
+            ("nerdctl ps", "Containers"),
+            ("crictl logs web", "Containers"),
+            ("ctr images ls", "Containers"),
+            ("df -h /srv", "MountTable disks.usage"),
+            ("df -hi", "MountTable disks.inodes"),
+            ("df --inodes /", "MountTable disks.inodes"),
             ("findmnt /", "MountTable disks.mounts"),
             ("findmnt -N 1 /", "-"),
             ("findmnt --task=1", "-"),

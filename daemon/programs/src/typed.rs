@@ -203,10 +203,10 @@ impl Kind {
             Self::Pid => return number(word, 4_194_304),
             Self::User => all(b"-_", word) && word.len() <= 32,
             Self::Package => {
-                all(b"+-.:", word)
-                    && !word.ends_with(".deb")
-                    && !word.ends_with(".rpm")
-                    && !word.bytes().any(|byte| byte.is_ascii_uppercase())
+                // apt takes a last '-' or '+' for an order; a name ends with two.
+                let is_order = word.ends_with('-') || word.ends_with('+') && !word.ends_with("++");
+                let is_file = word.ends_with(".deb") || word.ends_with(".rpm");
+                all(b"+-._:", word) && !is_file && !is_order
             }
             Self::Key => {
                 let key = word.split('=').next().unwrap_or_default();
