@@ -1,6 +1,7 @@
 //! Counts installed packages, and finds pending updates and reboots, from files alone: no package manager is asked.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,8 @@ use remit_wire::host::{List, Packages, Updates};
 use crate::read::{self, Gaps, Sources, Why};
 
 const DATABASE: u64 = 256 << 20;
+/// Bytes of a file with the state of one package.
+const UPDATE: u64 = 1 << 20;
 const BROKEN: usize = 64;
 
 pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Packages> {
@@ -99,11 +102,50 @@ pub(crate) struct DpkgPackage {
     pub(crate) state: String,
 }
 
+impl DpkgPackage {
+    /// Foreign architectures of a package are other packages.
+    pub(crate) fn key(&self) -> String {
+        format!("{}:{}", self.name, self.arch)
+    }
+}
+
+/// Calls `each` for the packages of the database `status`. dpkg writes each step into a file of `updates`, and these into
+/// `status` only now and then: after a kill they are what is true.
 pub(crate) fn each_dpkg(path: &Path, mut each: impl FnMut(&DpkgPackage)) -> Result<(), Why> {
+    let mut latest = BTreeMap::new();
+    for update in updates(&path.with_file_name("updates"))? {
+        let read = stanzas(&update, UPDATE, |package| {
+            latest.insert(package.key(), package);
+        });
+        // dpkg removes a file when `status` has the same.
+        if update.try_exists().unwrap_or(true) {
+            read?;
+        }
+    }
+    stanzas(path, DATABASE, |package| {
+        if latest.is_empty() || !latest.contains_key(&package.key()) {
+            each(&package);
+        }
+    })?;
+    latest.values().for_each(each);
+    Ok(())
+}
+
+/// Returns the files of dpkg's `updates`, oldest first.
+fn updates(path: &Path) -> Result<Vec<PathBuf>, Why> {
+    if !path.try_exists().unwrap_or(true) {
+        return Ok(Vec::new());
+    }
+    let mut found = read::entries(path)?;
+    found.retain(|file| read::name(file).bytes().all(|byte| byte.is_ascii_digit()));
+    Ok(found)
+}
+
+fn stanzas(path: &Path, cap: u64, mut each: impl FnMut(DpkgPackage)) -> Result<(), Why> {
     let mut package = DpkgPackage::default();
-    read::lines(path, DATABASE, |line| {
+    read::lines(path, cap, |line| {
         if line.is_empty() {
-            each(&std::mem::take(&mut package));
+            each(std::mem::take(&mut package));
         } else if let Some(value) = line.strip_prefix("Package: ") {
             value.clone_into(&mut package.name);
         } else if let Some(value) = line.strip_prefix("Architecture: ") {
@@ -116,7 +158,7 @@ pub(crate) fn each_dpkg(path: &Path, mut each: impl FnMut(&DpkgPackage)) -> Resu
         }
         ControlFlow::Continue(())
     })?;
-    each(&package);
+    each(package);
     Ok(())
 }
 
@@ -194,7 +236,7 @@ fn kernels(path: &Path) -> Result<List<String>, Why> {
 fn pending(at: &Sources) -> Result<u64, Why> {
     let path = at.var.join("lib/update-notifier/updates-available");
     let text = read::text(&path, 64 << 10).map_err(
-        |_| "no file has it here: ask the package manager, for example 'apt list --upgradable'",
+        |_| "no file has it here: the command 'packages.updates' asks the package manager",
     )?;
     count(&text).ok_or_else(|| format!("'{}' has an unknown format", path.display()))
 }
@@ -231,6 +273,56 @@ mod tests {
         let count = count_dpkg(&path).unwrap();
         assert_eq!(count.installed, 2);
         assert_eq!(count.broken, ["d (half-configured)", "e (half-installed)"]);
+    }
+
+    #[test]
+    fn steps_of_an_interrupted_dpkg_count() {
+        let package = |arch: &str, version: u8, state: &str| {
+            format!(
+                "Package: a\nArchitecture: {arch}\nVersion: {version}\nStatus: install ok {state}\n"
+            )
+        };
+        let scratch = Scratch::new();
+        let path = scratch.path().join("status");
+        let status = [
+            package("amd64", 1, "installed"),
+            package("i386", 1, "installed"),
+        ];
+        std::fs::write(&path, status.join("\n")).unwrap();
+        let first = package("amd64", 1, "half-installed");
+        let last = package("amd64", 2, "half-configured");
+        for (updates, expect) in [
+            (&[][..], (2, None)),
+            (&[("0000", &first)], (1, Some("a (half-installed)"))),
+            (
+                &[("0000", &first), ("0001", &last)],
+                (1, Some("a (half-configured)")),
+            ),
+            (
+                &[("0009", &first), ("0010", &last)],
+                (1, Some("a (half-configured)")),
+            ),
+            (&[("0000", &status[0])], (2, None)),
+            (&[("tmp.i", &first)], (2, None)),
+        ] {
+            let dir = scratch.path().join("updates");
+            let _ = std::fs::remove_dir_all(&dir);
+            std::fs::create_dir(&dir).unwrap();
+            for (name, text) in updates {
+                std::fs::write(dir.join(name), text).unwrap();
+            }
+            let count = count_dpkg(&path).unwrap();
+            let broken: Vec<&str> = count.broken.iter().map(String::as_str).collect();
+            assert_eq!(count.installed, expect.0, "{updates:?}");
+            assert_eq!(broken, Vec::from_iter(expect.1), "{updates:?}");
+        }
+        let dir = scratch.path().join("updates");
+        std::fs::remove_dir_all(&dir).unwrap();
+        std::fs::write(&dir, "").unwrap();
+        assert!(
+            count_dpkg(&path).is_err(),
+            "what cannot be listed is no empty directory"
+        );
     }
 
     #[test]

@@ -85,8 +85,7 @@ mod installed {
 
     fn of_dpkg(path: &Path, section: &mut SnapshotSection<'_>) -> Result<(), Why> {
         packages::each_dpkg(path, |package| {
-            // Foreign architectures of a package are other packages.
-            let key = format!("{}:{}", package.name, package.arch);
+            let key = package.key();
             match package.state.as_str() {
                 "" | "not-installed" => {}
                 "installed" => section.add(key.as_bytes(), &package.version),

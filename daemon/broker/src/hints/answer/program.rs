@@ -131,7 +131,7 @@ fn of_topic(topic: Topic, command: &Command, view: &View<'_>) -> Option<Answer> 
             "not possible here; tell the person you work for",
         ),
         Topic::PackageLists => {
-            let next = "host {\"sections\": [\"updates\"]} shows what the package lists contain";
+            let next = "run {\"name\": \"packages.updates\"} shows what the package lists contain";
             let rule = " allows no change of the package lists";
             let found = answer(Layer::Identity, "write", rule, next)?;
             Some(Answer {
