@@ -230,6 +230,8 @@ fn container(path: &str) -> Option<Container> {
     for (prefix, engine) in [
         ("docker-", "docker"),
         ("libpod-", "podman"),
+        ("libpod-payload-", "podman"),
+        ("nerdctl-", "nerdctl"),
         ("cri-containerd-", "containerd"),
         ("crio-", "cri-o"),
     ] {
@@ -283,6 +285,18 @@ mod tests {
             ),
             (format!("/machine.slice/libpod-{id}.scope/container"), None),
             (format!("/machine.slice/libpod-conmon-{id}.scope"), None),
+            (
+                format!("/system.slice/web.service/libpod-payload-{id}"),
+                Some(("podman", "0123456789ab")),
+            ),
+            (
+                format!("/system.slice/web.service/libpod-payload-{id}/container"),
+                None,
+            ),
+            (
+                format!("/system.slice/nerdctl-{id}.scope"),
+                Some(("nerdctl", "0123456789ab")),
+            ),
             (format!("/docker/{id}"), Some(("docker", "0123456789ab"))),
             (
                 format!("/kubepods/burstable/pod12-34/{id}"),
