@@ -59,14 +59,15 @@ fn overview(report: &mut Value) {
     }
 }
 
-/// Returns true for file systems that keep data, and for others that are nearly full.
+/// Returns true for file systems that keep data, also if they do not answer, and for others that are nearly full.
 fn needs_attention(mount: &Value) -> bool {
-    let is_covered = space(mount).is_null();
+    let why = mount.get("why").and_then(Value::as_str);
+    let is_unseen = why.is_some_and(|why| why.starts_with("not visible here"));
     let kind = mount.get("fstype").and_then(Value::as_str);
     let is_in_memory = matches!(kind, Some("tmpfs" | "ramfs"));
     let is_used = number(space(mount), "used_percent") >= FULL;
     let inodes = has_few_inodes(mount);
-    !is_covered && (!is_in_memory || is_used || inodes)
+    !is_unseen && (!is_in_memory || is_used || inodes)
 }
 
 fn has_few_inodes(mount: &Value) -> bool {
@@ -173,9 +174,13 @@ mod tests {
             json!({ "target": "/x", "fstype": fstype, "options": "rw", "root": "/",
                 "room": { "used_percent": percent, "inodes": 100, "inodes_free": inodes_free } })
         };
-        let covered = json!({ "target": "/y", "fstype": "ext4", "room": null, "why": "covered" });
+        let unknown = |why: &str| json!({ "target": "/y", "fstype": "ext4", "options": "rw", "room": null, "why": why });
+        let covered = unknown("not visible here: another mount covers it");
+        let unseen = unknown("not visible here: cannot look at '/y': Permission denied");
         for (mounts, shown_mounts) in [
-            (vec![mount("ext4", 3, 90), covered], 1),
+            (vec![mount("ext4", 3, 90), covered, unseen], 1),
+            (vec![unknown("it did not answer in time")], 1),
+            (vec![unknown("cannot ask '/y': I/O error")], 1),
             (vec![mount("tmpfs", 79, 90)], 0),
             (vec![mount("tmpfs", 80, 90), mount("tmpfs", 1, 20)], 2),
         ] {

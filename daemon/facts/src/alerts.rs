@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use remit_wire::host::{HostReport, Hundredths, Mount, Port};
 
+use crate::fs_space::NO_ANSWER;
 use crate::read;
 
 const ALERTS: usize = 16;
@@ -66,14 +67,42 @@ fn disks(report: &HostReport, alerts: &mut Vec<String>) {
         }
     }
     let mounts = report.mounts.iter().flat_map(|mounts| &mounts.list.items);
-    // A read-only image is full by nature.
-    for mount in mounts.filter(|mount| !mount.read_only) {
-        alerts.extend(full(mount));
+    let mounts: Vec<&Mount> = mounts.collect();
+    alerts.extend(once_for_each_device(&mounts, silent));
+    alerts.extend(once_for_each_device(&mounts, full));
+}
+
+/// Returns the alert of a device with its first mount: it may have any number of them. A mount with a quota has another size.
+fn once_for_each_device(mounts: &[&Mount], alert: fn(&Mount) -> Option<String>) -> Vec<String> {
+    let size = |mount: &Mount| mount.space.as_ref().map(|space| space.size);
+    let mut found: Vec<(&Mount, String, u64)> = Vec::new();
+    for mount in mounts {
+        let Some(alert) = alert(mount) else { continue };
+        let is_on_device = mount.source.starts_with("/dev/");
+        let is_same = |first: &Mount| first.source == mount.source && size(first) == size(mount);
+        match found
+            .iter_mut()
+            .find(|(first, ..)| is_on_device && is_same(first))
+        {
+            Some((.., more)) => *more += 1,
+            None => found.push((mount, alert, 0)),
+        }
     }
+    let alert = |(_, alert, more)| match more {
+        0 => alert,
+        more => format!("{alert} (and {} of it)", count(more, "more mount")),
+    };
+    found.into_iter().map(alert).collect()
+}
+
+fn silent(mount: &Mount) -> Option<String> {
+    let is_silent = mount.why.as_deref() == Some(NO_ANSWER);
+    is_silent.then(|| format!("file system '{}' does not answer", mount.target))
 }
 
 fn full(mount: &Mount) -> Option<String> {
-    let space = mount.space.as_ref()?;
+    // A read-only image is full by nature.
+    let space = mount.space.as_ref().filter(|_| !mount.read_only)?;
     let inodes_used = space.inodes.saturating_sub(space.inodes_free);
     let inodes_percent = (u128::from(inodes_used) * 100)
         .checked_div(space.inodes.into())
@@ -293,6 +322,67 @@ mod tests {
                 "a reboot is required for: linux-image",
             ]
         );
+    }
+
+    #[test]
+    fn device_with_many_mounts_is_one_alert() {
+        let on = |source: &str, mount: Mount| Mount {
+            source: source.into(),
+            ..mount
+        };
+        let silent = |target: &str| Mount {
+            space: None,
+            why: Some(NO_ANSWER.into()),
+            ..mount(target, 0, false, 0)
+        };
+        let mut with_quota = mount("/quota", 95, false, 50);
+        with_quota.space.as_mut().unwrap().size = 7;
+        for (mounts, expect) in [
+            (
+                vec![
+                    on("/dev/a", mount("/", 99, false, 50)),
+                    on("/dev/a", mount("/home", 99, false, 50)),
+                    on("/dev/a", mount("/var", 99, false, 50)),
+                    on("/dev/b", mount("/b", 98, false, 50)),
+                    on("/dev/a", with_quota),
+                ],
+                &[
+                    "file system '/' is 99 % full (and 2 more mounts of it)",
+                    "file system '/b' is 98 % full",
+                    "file system '/quota' is 95 % full",
+                ][..],
+            ),
+            (
+                vec![
+                    on("tmpfs", mount("/a", 99, false, 50)),
+                    on("tmpfs", mount("/b", 99, false, 50)),
+                ],
+                &[
+                    "file system '/a' is 99 % full",
+                    "file system '/b' is 99 % full",
+                ],
+            ),
+            (
+                vec![
+                    on("/dev/a", mount("/full", 99, false, 50)),
+                    on("/dev/c", silent("/dead")),
+                    on("/dev/c", silent("/srv")),
+                ],
+                &[
+                    "file system '/dead' does not answer (and 1 more mount of it)",
+                    "file system '/full' is 99 % full",
+                ],
+            ),
+        ] {
+            let report = HostReport {
+                mounts: Some(Mounts {
+                    list: list(mounts),
+                    pseudo: 0,
+                }),
+                ..HostReport::default()
+            };
+            assert_eq!(find(&report, Vec::new(), Vec::new()), expect);
+        }
     }
 
     #[test]

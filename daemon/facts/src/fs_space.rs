@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::fstatvfs;
@@ -16,6 +17,8 @@ use crate::read::{self, Why};
 
 const EACH: Duration = Duration::from_millis(300);
 const ALL: Duration = Duration::from_secs(2);
+/// Why the space of a file system is unknown that hangs.
+pub(crate) const NO_ANSWER: &str = "it did not answer in time";
 /// Maximum waiting threads, of all calls together.
 const THREADS: usize = 8;
 
@@ -71,7 +74,7 @@ impl Asking {
                 match receiver.recv_timeout(patience) {
                     Ok(answer) => answers.push((question.index, answer)),
                     Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                        answers.push((question.index, Err("it did not answer in time".into())));
+                        answers.push((question.index, Err(NO_ANSWER.into())));
                         break;
                     }
                 }
@@ -119,12 +122,23 @@ impl Drop for Seat {
     }
 }
 
+/// Says "not visible here" of what this process may not see: the file system itself can be sound.
+fn not_opened(path: &Path, errno: Errno) -> Why {
+    let why = read::cannot("look at", path, &errno.into());
+    match errno {
+        Errno::EACCES | Errno::EPERM | Errno::ENOENT | Errno::ENOTDIR => {
+            format!("not visible here: {why}")
+        }
+        _ => why,
+    }
+}
+
 /// Asks one file system. The open descriptor makes sure that the answer is about the intended mount.
 fn query_usage(question: &Question) -> Result<FsUsage, Why> {
     let path = &question.target;
     // O_PATH needs no permission on the object itself and triggers no automount.
     let fd = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
-        .map_err(|err| read::cannot("look at", path, &err.into()))?;
+        .map_err(|errno| not_opened(path, errno))?;
     if mount_id(&fd)? != question.mount {
         return Err("not visible here: another mount covers it".into());
     }
@@ -300,7 +314,11 @@ mod tests {
         });
         assert_eq!(
             missing.unwrap_err(),
-            "cannot look at '/no/such/path': No such file or directory"
+            "not visible here: cannot look at '/no/such/path': No such file or directory"
+        );
+        assert_eq!(
+            not_opened(Path::new("/dead"), Errno::EIO),
+            "cannot look at '/dead': I/O error"
         );
     }
 }
