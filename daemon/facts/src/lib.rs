@@ -59,7 +59,8 @@ pub fn gather(sections: &[Section], at: &Sources, bus: BusFacts) -> HostReport {
         true => Some(cgroup::Tree::walk(at)),
         false => None,
     };
-    let (mut sessions, mut stopped) = (Some(sessions), Vec::new());
+    let mut sessions = Some(sessions);
+    let (mut raids, mut stopped) = (Vec::new(), Vec::new());
     for section in Section::ALL
         .into_iter()
         .filter(|section| wants(sections, *section))
@@ -70,7 +71,7 @@ pub fn gather(sections: &[Section], at: &Sources, bus: BusFacts) -> HostReport {
             Section::Load => report.load = load::gather(at, gaps),
             Section::Cpu => report.cpu = load::gather_cpu(at, gaps),
             Section::Memory => report.memory = load::gather_memory(at, gaps),
-            Section::Disks => report.disks = mounts::gather_disks(at, gaps),
+            Section::Disks => (report.disks, raids) = mounts::gather_disks(at, gaps),
             Section::Mounts => (report.mounts, stopped) = mounts::gather(at, gaps),
             Section::Network => report.network = Some(network::gather(at, gaps)),
             Section::Ports => report.ports = Some(sockets::gather(at, tree.as_ref(), gaps)),
@@ -84,10 +85,10 @@ pub fn gather(sections: &[Section], at: &Sources, bus: BusFacts) -> HostReport {
             Section::Updates => report.updates = Some(packages::gather_updates(at, gaps)),
         }
     }
-    let zombies = wants(sections, Section::Load).then(|| load::zombies(at));
+    let zombies = wants(sections, Section::Load).then(|| load::zombies(at, &mut gaps));
     let clock = wants(sections, Section::Os).then(|| os::clock(at, report.time));
     let others = zombies.into_iter().chain(clock).flatten().collect();
-    report.alerts = alerts::find(&report, stopped, others);
+    report.alerts = alerts::find(&report, [raids, stopped].concat(), others);
     report.gaps = gaps.into_list();
     fit::fit(&mut report, JSON_CHARS);
     report

@@ -45,7 +45,11 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Load> {
 /// Fewest zombies of an alert: a parent may take a moment.
 const ZOMBIES: usize = 10;
 
-pub(crate) fn zombies(at: &Sources) -> Option<String> {
+pub(crate) fn zombies(at: &Sources, gaps: &mut Gaps) -> Option<String> {
+    if let Err(why) = read::text(&at.proc.join("1/stat"), 4096) {
+        let hides = "/proc hides processes of others, as with its mount option hidepid";
+        gaps.note("load.zombies", format!("{hides}: {why}"));
+    }
     let mut children = BTreeMap::<u32, usize>::new();
     let processes = std::fs::read_dir(&at.proc).ok()?.flatten().take(PROCESSES);
     for entry in processes.filter(|entry| is_number(&entry.file_name())) {
@@ -181,6 +185,9 @@ pub(crate) fn gather_memory(at: &Sources, gaps: &mut Gaps) -> Option<Memory> {
         gaps.note("memory", format!("'{}' has no MemTotal", path.display()));
         return None;
     };
+    if let Some(why) = arc(at) {
+        gaps.note("memory.available", why);
+    }
     let mut get = |fact: &str, key: &str| {
         let value = field(&text, key).ok_or_else(|| format!("the kernel does not report {key}"));
         gaps.known(&format!("memory.{fact}"), value)
@@ -200,6 +207,21 @@ pub(crate) fn gather_memory(at: &Sources, gaps: &mut Gaps) -> Option<Memory> {
         swap_free: get("swap_free", "SwapFree"),
         oom_kills: oom_kills(at, gaps),
     })
+}
+
+/// Returns what `MemAvailable` lacks: to the kernel the cache of ZFS (ARC) is memory in use.
+fn arc(at: &Sources) -> Option<Why> {
+    let text = read::text(&at.proc.join("spl/kstat/zfs/arcstats"), 64 << 10).ok()?;
+    // Its lines are `name type value`.
+    let row = |name: &str| {
+        text.lines().find_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            let value = (words.next() == Some(name)).then(|| words.nth(1))??;
+            value.parse::<u64>().ok()
+        })
+    };
+    let spare = row("size")?.saturating_sub(row("c_min")?) >> 20;
+    (spare > 0).then(|| format!("it lacks {spare} MiB that the cache of ZFS (ARC) can give back"))
 }
 
 /// Returns a field of meminfo: in bytes if it has the unit kB, otherwise unchanged.
@@ -238,6 +260,43 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::tests::Scratch;
+
+    #[test]
+    fn hidden_processes_are_a_gap() {
+        for (files, expect) in [
+            (&[("proc/1/stat", &b"1 (init) S 0"[..])][..], None),
+            (&[("proc/7/stat", b"7 (own) S 1")], Some("load.zombies")),
+        ] {
+            let scratch = Scratch::new();
+            scratch.put(files);
+            let mut gaps = Gaps::default();
+            assert_eq!(zombies(&scratch.sources(), &mut gaps), None);
+            let gap = gaps.into_list().pop();
+            assert!(gap.iter().all(|gap| gap.why.contains("hidepid")), "{gap:?}");
+            assert_eq!(gap.map(|gap| gap.fact).as_deref(), expect);
+        }
+    }
+
+    #[test]
+    fn cache_of_zfs_is_named_where_it_can_give_memory_back() {
+        for (text, expect) in [
+            (
+                "13 1 0x01 1 2 3 4\nname type data\nc_min 4 1048576\nsize 4 5242880\n",
+                Some("it lacks 4 MiB"),
+            ),
+            ("c_min 4 1048576\nsize 4 1048576\n", None),
+            ("size 4 5242880\n", None),
+            ("size 4\nc_min 4 x\n", None),
+            ("", None),
+        ] {
+            let scratch = Scratch::new();
+            scratch.put(&[("proc/spl/kstat/zfs/arcstats", text.as_bytes())]);
+            let why = arc(&scratch.sources()).unwrap_or_default();
+            assert_eq!(!why.is_empty(), expect.is_some(), "{text}: {why}");
+            assert!(why.starts_with(expect.unwrap_or_default()), "{text}: {why}");
+        }
+    }
 
     #[test]
     fn loadavg_is_read_or_refused() {

@@ -129,6 +129,12 @@ pub(crate) fn table(at: &Sources) -> Result<Vec<Entry>, Why> {
     Ok(lines.filter_map(|mount| entry(&mount)).collect())
 }
 
+/// Returns what a list of the table lacks.
+pub(crate) fn cut(table: &[Entry]) -> Option<Why> {
+    let is_cut = table.len() >= LOOKED_AT;
+    is_cut.then(|| format!("only the first {LOOKED_AT} mounts were looked at"))
+}
+
 fn has(options: &str, wanted: &str) -> bool {
     options.split(',').any(|option| option == wanted)
 }
@@ -141,6 +147,9 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> (Option<Mounts>, Vec<Stri
     if table.is_empty() {
         gaps.note("mounts", "the mount table has no line of the known format");
         return (None, Vec::new());
+    }
+    if let Some(why) = cut(&table) {
+        gaps.note("mounts.list", why);
     }
     let (pseudo, data): (Vec<Entry>, Vec<Entry>) = table.into_iter().partition(Entry::is_pseudo);
     let mut questions = Vec::new();
@@ -233,19 +242,39 @@ const PARTS: usize = 16;
 /// sysfs counts in sectors of this size, independent of the device's own.
 const SECTOR: u64 = 512;
 
-/// Returns the block devices. Devices without a medium are left out: unused loop devices, empty readers. So are the paths to
-/// a device that has another name for all of them (NVMe multipath), which the kernel hides.
-pub(crate) fn gather_disks(at: &Sources, gaps: &mut Gaps) -> Option<List<Disk>> {
-    let found = gaps.known("disks", read::entries(&at.sys.join("block")))?;
-    let mut disks = Vec::new();
-    for path in found {
-        match disk(&path) {
-            Ok(disk) if disk.size > 0 && !is_hidden(&path) => disks.push(disk),
+/// Returns the block devices, and an alert for each RAID that failed. Devices without a medium are left out: unused loop
+/// devices, empty readers. So are the paths to a device that has another name for all of them (NVMe multipath), which the
+/// kernel hides.
+pub(crate) fn gather_disks(at: &Sources, gaps: &mut Gaps) -> (Option<List<Disk>>, Vec<String>) {
+    let found = gaps.known("disks", read::entries(&at.sys.join("block")));
+    let (mut disks, mut alerts) = (Vec::new(), Vec::new());
+    for path in found.iter().flatten() {
+        let name = read::shown(&read::name(path));
+        let failed = failed_raid(path);
+        alerts.extend(failed.map(|what| format!("RAID {name} {what}")));
+        match disk(path) {
+            // The kernel gives a RAID its size when it starts.
+            Ok(disk) if (disk.size > 0 || failed.is_some()) && !is_hidden(path) => disks.push(disk),
             Ok(_) => {}
-            Err(why) => gaps.note(format!("disks.{}", read::shown(&read::name(&path))), why),
+            Err(why) => gaps.note(format!("disks.{name}"), why),
         }
     }
-    Some(List::cut(disks, DISKS))
+    (found.map(|_| List::cut(disks, DISKS)), alerts)
+}
+
+/// Returns what is wrong with a RAID as a whole (the kernel's admin-guide/md).
+fn failed_raid(path: &Path) -> Option<&'static str> {
+    let state = read::word(&path.join("md/array_state")).ok()?;
+    let metadata = read::word(&path.join("md/metadata_version")).unwrap_or_default();
+    // A container of RAIDs, as `external:imsm`, is never started; a RAID in it has `external:/md127/0`.
+    let is_container = metadata
+        .strip_prefix("external:")
+        .is_some_and(|kind| !kind.starts_with(['/', '-']));
+    match state.as_str() {
+        "inactive" if !is_container => Some("is inactive: it was not started"),
+        "broken" => Some("is broken: too many of its members failed"),
+        _ => None,
+    }
 }
 
 fn disk(path: &Path) -> Result<Disk, Why> {
@@ -300,6 +329,60 @@ fn stat(text: &str) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::Scratch;
+
+    #[test]
+    fn raid_that_failed_is_an_alert_and_a_row() {
+        for (size, state, metadata, rows, alert) in [
+            (0, "inactive", "1.2", 1, Some("RAID md0 is inactive")),
+            (8, "broken", "none", 1, Some("RAID md0 is broken")),
+            (
+                0,
+                "inactive",
+                "external:/md127/0",
+                1,
+                Some("RAID md0 is inactive"),
+            ),
+            (0, "inactive", "external:imsm", 0, None),
+            (0, "clear", "none", 0, None),
+            (8, "clean", "1.2", 1, None),
+        ] {
+            let scratch = Scratch::new();
+            scratch.put(&[
+                ("sys/block/md0/size", format!("{size}\n").as_bytes()),
+                (
+                    "sys/block/md0/md/array_state",
+                    format!("{state}\n").as_bytes(),
+                ),
+                (
+                    "sys/block/md0/md/metadata_version",
+                    format!("{metadata}\n").as_bytes(),
+                ),
+            ]);
+            let mut gaps = Gaps::default();
+            let (disks, alerts) = gather_disks(&scratch.sources(), &mut gaps);
+            assert_eq!(disks.unwrap().items.len(), rows, "{state} {metadata}");
+            assert_eq!(alerts.len(), usize::from(alert.is_some()), "{alerts:?}");
+            let says = alerts
+                .iter()
+                .all(|one| one.starts_with(alert.unwrap_or_default()));
+            assert!(says, "{alerts:?}");
+            assert!(gaps.into_list().is_empty());
+        }
+    }
+
+    #[test]
+    fn cut_table_is_a_gap() {
+        for (count, expect) in [(LOOKED_AT - 1, None), (LOOKED_AT + 1, Some("mounts.list"))] {
+            let scratch = Scratch::new();
+            let table = "21 1 0:5 / /proc rw - proc proc rw\n".repeat(count);
+            scratch.put(&[("proc/1/mountinfo", table.as_bytes())]);
+            let mut gaps = Gaps::default();
+            gather(&scratch.sources(), &mut gaps);
+            let gap = gaps.into_list().pop().map(|gap| gap.fact);
+            assert_eq!(gap.as_deref(), expect, "{count}");
+        }
+    }
 
     fn entry(line: &str) -> Entry {
         super::entry(&MountLine::parse(line.as_bytes()).unwrap()).unwrap()

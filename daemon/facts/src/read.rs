@@ -16,7 +16,7 @@ pub(crate) type Why = String;
 const TEXT: usize = 256;
 const LINE: u64 = 64 << 10;
 const GAPS: usize = 64;
-const ENTRIES: usize = 4096;
+const ENTRIES: usize = 16_384;
 
 /// Opens for reading without blocking on a FIFO.
 fn open(path: &Path) -> Result<File, Why> {
@@ -98,14 +98,18 @@ pub(crate) fn lines(
     }
 }
 
-/// Returns the paths in a directory, at most 4,096. Sorts by name, trailing numbers by value.
+/// Returns the paths in a directory. Sorts by name, trailing numbers by value. Fails if there are more than [`ENTRIES`].
 pub(crate) fn entries(path: &Path) -> Result<Vec<PathBuf>, Why> {
     let listing = std::fs::read_dir(path).map_err(|err| cannot("list", path, &err))?;
     let mut found: Vec<PathBuf> = listing
-        .take(ENTRIES)
+        .take(ENTRIES + 1)
         .flatten()
         .map(|entry| entry.path())
         .collect();
+    if found.len() > ENTRIES {
+        let path = shown(&path.to_string_lossy());
+        return Err(format!("'{path}' has more than {ENTRIES} entries"));
+    }
     found.sort_by_cached_key(|path| {
         let name = name(path);
         let digits = name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
@@ -189,4 +193,23 @@ pub(crate) fn wants(sections: &[Section], section: Section) -> bool {
 
 pub(crate) fn now() -> u64 {
     calendar::now_ms() / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::Scratch;
+
+    #[test]
+    fn directory_of_too_many_entries_is_an_error() {
+        let scratch = Scratch::new();
+        let add = |number: usize| {
+            File::create(scratch.path().join(number.to_string())).unwrap();
+        };
+        (0..ENTRIES).for_each(add);
+        assert_eq!(entries(scratch.path()).unwrap().len(), ENTRIES);
+        add(ENTRIES);
+        let why = entries(scratch.path()).unwrap_err();
+        assert!(why.ends_with("has more than 16384 entries"), "{why}");
+    }
 }

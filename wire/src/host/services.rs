@@ -232,6 +232,6 @@ pub struct Owner {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proc {
     pub pid: u64,
-    /// Command name; null where the process has gone.
+    /// Command name; null where the process has gone, or `/proc` hides it (`hidepid`).
     pub comm: Option<String>,
 }

@@ -22,6 +22,7 @@ const LEFT_OUT: &[&str] = &[
     "fs/inode-state",
     "fs/quota",
     "kernel/hostname",
+    "kernel/hung_task_detect_count",
     "kernel/latencytop",
     "kernel/ns_last_pid",
     "kernel/osrelease",
@@ -194,7 +195,9 @@ fn ephemeral(at: &Sources) -> u16 {
 }
 
 pub(super) fn mounts(at: &Sources, section: &mut SnapshotSection<'_>) -> Result<(), Why> {
-    for entry in mounts::table(at)? {
+    let table = mounts::table(at)?;
+    let cut = mounts::cut(&table);
+    for entry in table {
         let is_transient = TRANSIENT_MOUNTS
             .iter()
             .any(|dir| entry.target.starts_with(dir));
@@ -207,5 +210,5 @@ pub(super) fn mounts(at: &Sources, section: &mut SnapshotSection<'_>) -> Result<
         );
         section.add(entry.target.as_os_str().as_bytes(), &value);
     }
-    Ok(())
+    cut.map_or(Ok(()), Err)
 }

@@ -55,6 +55,7 @@ fn machine() -> Scratch {
         ("proc/sys/net/ipv4/conf/veth1/forwarding", b"1\n"),
         ("proc/sys/fs/file-nr", b"1 2 3\n"),
         ("proc/sys/kernel/perf_event_max_sample_rate", b"100000\n"),
+        ("proc/sys/kernel/hung_task_detect_count", b"0\n"),
         ("proc/sys/net/core/netdev_rss_key", b"00:00:00\n"),
         ("proc/sys/kernel/spl/kmem/slab_kvmem_alloc", b"1\n"),
     ]);
@@ -81,6 +82,7 @@ fn each_change_is_reported_once_and_nothing_else() {
         ("proc/sys/kernel/sysrq", b"0\n"),
         ("proc/sys/fs/file-nr", b"9 9 9\n"),
         ("proc/sys/kernel/perf_event_max_sample_rate", b"63000\n"),
+        ("proc/sys/kernel/hung_task_detect_count", b"3\n"),
         ("proc/sys/net/core/netdev_rss_key", b"1c:52:9e\n"),
         ("proc/sys/kernel/spl/kmem/slab_kvmem_alloc", b"2\n"),
         ("proc/sys/net/ipv4/conf/veth1/forwarding", b"0\n"),

@@ -75,6 +75,7 @@ fn machine() -> Scratch {
         ("proc/sys/kernel/osrelease", b"6.1.0-2\n"),
         ("proc/sys/kernel/hostname", b"web1\n"),
         ("proc/1/comm", b"systemd\n"),
+        ("proc/1/stat", b"1 (systemd) S 0\n"),
         ("proc/1/mountinfo", MOUNTINFO.as_bytes()),
         ("proc/loadavg", b"0.50 1.25 2.00 1/300 999\n"),
         ("proc/pressure/cpu", b"some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"),
