@@ -17,7 +17,17 @@ pub fn words(line: &str) -> Vec<String> {
     let rest = rest.strip_prefix('=').unwrap_or(rest);
     let mut found = vec![keyword.trim_matches('"').to_owned()];
     let (mut word, mut quoted, mut open) = (String::new(), None, false);
-    for c in rest.chars() {
+    let mut rest = rest.chars().peekable();
+    while let Some(c) = rest.next() {
+        // As argv_split() of OpenSSH: a backslash before any other character is one itself.
+        let is_escaped =
+            |next: &char| "\"'\\".contains(*next) || (*next == ' ' && quoted.is_none());
+        if c == '\\'
+            && let Some(next) = rest.next_if(is_escaped)
+        {
+            word.push(next);
+            continue;
+        }
         match (c, quoted) {
             (c, Some(quote)) if c == quote => quoted = None,
             (c, Some(_)) => word.push(c),
@@ -78,7 +88,7 @@ fn fits(pattern: &[u8], name: &[u8], character: fn(&[u8], u8) -> Option<usize>) 
 }
 
 /// Returns the paths that a pattern of `Include` names, sorted as by glob(3). `list` returns the paths in a directory;
-/// `most` bounds the paths of each step.
+/// `most` bounds the paths of each step: the first ones stay.
 pub fn expand(pattern: &Path, most: usize, list: impl Fn(&Path) -> Vec<PathBuf>) -> Vec<PathBuf> {
     let mut found = vec![PathBuf::new()];
     for part in pattern.components() {
@@ -92,8 +102,9 @@ pub fn expand(pattern: &Path, most: usize, list: impl Fn(&Path) -> Vec<PathBuf>)
             name.is_some_and(|name| is_file_name(pattern, name))
         };
         let entries = found.iter().flat_map(|dir| list(dir));
-        let mut next: Vec<PathBuf> = entries.filter(is_named).take(most).collect();
+        let mut next: Vec<PathBuf> = entries.filter(is_named).collect();
         next.sort();
+        next.truncate(most);
         found = next;
     }
     found
@@ -144,6 +155,18 @@ fn is_member(mut members: &[u8], byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_those_of_ssh() {
+        for (line, expect) in [
+            (r"Include conf\ d/* x", &["Include", "conf d/*", "x"][..]),
+            (r"Include 'conf\ d'", &["Include", r"conf\ d"]),
+            (r#"Host "a\"b" \'c \\d"#, &["Host", "a\"b", "'c", r"\d"]),
+            (r"Host \a b\", &["Host", r"\a", r"b\"]),
+        ] {
+            assert_eq!(words(line), expect, "{line}");
+        }
+    }
 
     #[test]
     fn wildcards_are_those_of_ssh() {
@@ -211,6 +234,7 @@ mod tests {
             let expect: Vec<PathBuf> = expect.iter().map(PathBuf::from).collect();
             assert_eq!(expand(Path::new(pattern), 9, list), expect, "{pattern}");
         }
-        assert_eq!(expand(Path::new("/d/*"), 2, list).len(), 2);
+        let first = ["/d/10-a", "/d/[d"].map(PathBuf::from);
+        assert_eq!(expand(Path::new("/d/*"), 2, list), first);
     }
 }

@@ -233,6 +233,12 @@ fn hosts(config: &Config, names: &SshNames) -> Result<Vec<Host>, String> {
             found.push(word.parse().map_err(|why| format!("'{word}': {why}"))?);
             continue;
         }
+        if let Some(why) = &names.unread {
+            return Err(format!(
+                "include: '{word}' may match a 'Host' that is not known: '{}': {why}; name the hosts, without '*' and '?'",
+                names.file.display()
+            ));
+        }
         let before = found.len();
         let fitting = names.all.iter();
         found.extend(
@@ -302,6 +308,7 @@ mod tests {
         SshNames {
             file: "/home/ann/.ssh/config".into(),
             all: all.iter().map(|name| name.parse().unwrap()).collect(),
+            unread: None,
         }
     }
 
@@ -347,6 +354,22 @@ mod tests {
         ] {
             assert_eq!(shown(text).as_deref(), Ok(expect), "{text}");
         }
+    }
+
+    /// A host that is left out in silence would not be locked.
+    #[test]
+    fn pattern_needs_all_names() {
+        let names = SshNames {
+            unread: Some("it includes more than 4096 files".to_owned()),
+            ..names(&["web1", "web2"])
+        };
+        let chosen = |text: &str| hosts(&parse(text).unwrap(), &names);
+        let expect = "include: 'web*' may match a 'Host' that is not known: '/home/ann/.ssh/config': it includes more than 4096 \
+            files; name the hosts, without '*' and '?'";
+        let refused = chosen("[hosts]\ninclude=['web1','web*']");
+        assert_eq!(refused, Err(expect.to_owned()));
+        let named = chosen("[hosts]\ninclude=['web1','web2','!web2*']");
+        assert_eq!(named.unwrap().len(), 1);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::host_name::HostName;
 
 /// As ssh (`READCONF_MAX_DEPTH`).
 const DEPTH: usize = 16;
-const FILES: usize = 256;
+const FILES: usize = 4096;
 const BYTES: u64 = 4 << 20;
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct SshNames {
     pub file: PathBuf,
     /// In the order of the files, each once.
     pub all: Vec<HostName>,
+    /// Why there may be more names: the first thing that was not read.
+    pub unread: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -33,7 +35,7 @@ impl SshNames {
     pub fn read(home: &Path, file: &Path) -> Self {
         let mut names = Self {
             file: file.to_owned(),
-            all: Vec::new(),
+            ..Self::default()
         };
         let mut files = FILES;
         names.add(home, file, 0, &mut files);
@@ -41,15 +43,28 @@ impl SshNames {
     }
 
     fn add(&mut self, home: &Path, file: &Path, depth: usize, files: &mut usize) {
-        if depth > DEPTH || *files == 0 {
+        // A circle, with which ssh itself fails.
+        if depth > DEPTH {
+            return;
+        }
+        if *files == 0 {
+            self.note_unread(format!("it includes more than {FILES} files"));
             return;
         }
         *files -= 1;
-        for line in text(file).lines() {
+        let (text, is_whole) = text(file);
+        if !is_whole {
+            let file = file.display();
+            self.note_unread(format!("'{file}' has more than {BYTES} bytes"));
+        }
+        for line in text.lines() {
             match ConfigLine::parse(line) {
                 ConfigLine::Hosts(words) => self.add_names(&words),
                 ConfigLine::Include(patterns) => {
                     for pattern in patterns {
+                        if is_other_than_a_path(&pattern) {
+                            self.note_unread(format!("'Include {pattern}' is not followed here"));
+                        }
                         for file in included(home, &pattern) {
                             self.add(home, &file, depth + 1, files);
                         }
@@ -58,6 +73,10 @@ impl SshNames {
                 ConfigLine::Other => {}
             }
         }
+    }
+
+    fn note_unread(&mut self, what: String) {
+        self.unread.get_or_insert(what);
     }
 
     fn add_names(&mut self, words: &[String]) {
@@ -70,15 +89,17 @@ impl SshNames {
     }
 }
 
-fn text(file: &Path) -> String {
+/// Returns the text, and true if that is all of it.
+fn text(file: &Path) -> (String, bool) {
     let mut bytes = Vec::new();
     // A FIFO would block for ever.
     let is_file = fs::metadata(file).is_ok_and(|metadata| metadata.is_file());
     if is_file && let Ok(file) = File::open(file) {
         // What was read before an error counts.
-        let _ = file.take(BYTES).read_to_end(&mut bytes);
+        let _ = file.take(BYTES + 1).read_to_end(&mut bytes);
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    let is_whole = u64::try_from(bytes.len()).is_ok_and(|length| length <= BYTES);
+    (String::from_utf8_lossy(&bytes).into_owned(), is_whole)
 }
 
 impl ConfigLine {
@@ -94,13 +115,20 @@ impl ConfigLine {
     }
 }
 
+/// Returns true for a home directory of another user, a variable or a token.
+fn is_other_than_a_path(pattern: &str) -> bool {
+    let is_home = pattern.starts_with('~') && !pattern.starts_with("~/");
+    is_home || pattern.contains("${") || pattern.contains('%')
+}
+
 /// A relative path is in `~/.ssh`.
 fn included(home: &Path, pattern: &str) -> Vec<PathBuf> {
     let pattern = match pattern.strip_prefix("~/") {
         Some(rest) => home.join(rest),
         None => home.join(".ssh").join(pattern),
     };
-    expand(&pattern, FILES, |dir| {
+    // One more than is read, which then is known to be missing.
+    expand(&pattern, FILES + 1, |dir| {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).collect()
     })
@@ -152,6 +180,53 @@ mod tests {
         // 'Include config' is a circle: it ends at the depth where no more files are included.
         assert_eq!(names, ["web1", "a", "b", "db1", "more"]);
         let none = SshNames::read(Path::new("/nonexistent"), Path::new("/dev/zero"));
-        assert_eq!(none.all, []);
+        assert_eq!((none.all, none.unread), (vec![], None));
+    }
+
+    #[test]
+    fn what_is_not_read_is_known() {
+        let home = std::env::temp_dir().join(format!("remit-fleet-unread-{}", std::process::id()));
+        let config = home.join(".ssh/config");
+        fs::create_dir_all(home.join(".ssh/conf.d")).unwrap();
+        let file = |number: usize| home.join(format!(".ssh/conf.d/{number:04}"));
+        // The first one is the file that includes the others.
+        for number in 1..FILES {
+            fs::write(file(number), format!("Host web{number}\n")).unwrap();
+        }
+        let large = "#".repeat(usize::try_from(BYTES).unwrap());
+        let large = format!("{large}\nHost late\n");
+        let read = |text: &str| {
+            fs::write(&config, text).unwrap();
+            let names = SshNames::read(&home, &config);
+            (names.all.len(), names.unread)
+        };
+        let because = |why: &str| Some(why.to_owned());
+        let too_large = format!("'{}' has more than {BYTES} bytes", config.display());
+        let cases = [
+            ("Include conf.d/*\n", FILES - 1, None),
+            ("Include conf.d/0001 ~/.ssh/conf.d/0002", 2, None),
+            (
+                "Include conf.d/0001 ~ann/x\n",
+                1,
+                because("'Include ~ann/x' is not followed here"),
+            ),
+            (
+                "Include ${DIR}/*\nInclude %d/x\nHost a\n",
+                1,
+                because("'Include ${DIR}/*' is not followed here"),
+            ),
+            (&large, 0, Some(too_large)),
+        ];
+        let found: Vec<_> = cases.iter().map(|(text, ..)| read(text)).collect();
+        fs::write(file(0), "Host first\n").unwrap();
+        let (count, unread) = read("Include conf.d/*\n");
+        fs::remove_dir_all(&home).unwrap();
+        for (found, (text, count, unread)) in found.into_iter().zip(cases) {
+            let text = text.get(..40).unwrap_or(text);
+            assert_eq!(found, (count, unread), "{text}");
+        }
+        assert_eq!(unread, Some(format!("it includes more than {FILES} files")));
+        // Those that are read are the first ones in the order of ssh.
+        assert_eq!(count, FILES - 1);
     }
 }
