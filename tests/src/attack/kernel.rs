@@ -20,6 +20,8 @@ pub const ATTACKS: &[Attack] = &[
     attack("bpf", "seccomp_refused", REFUSED, "make a bpf map", bpf).root(),
     attack("flow-label", "seccomp_sockets", NO_SOCKET, "take one of the 4,096 labels of flows that all networks have", flow_label),
     attack("tcp-key", "seccomp_sockets", NO_SOCKET, "give a socket a key, for which the kernel keeps an algorithm and loads its module", tcp_key).absent(&[libc::ENOPROTOOPT]),
+    attack("udp-encap", "seccomp_sockets", NO_SOCKET, "have the kernel patch its code on all processors", udp_encap),
+    attack("udp-gro", "seccomp_sockets", NO_SOCKET, "likewise by an option of UDP-Lite, which a UDP socket takes", udp_gro).absent(&[libc::ENOPROTOOPT]),
     attack("futex-hash", "seccomp_refused", NOTHING_THERE, "have the kernel allocate a table for its futexes", futex_hash).absent(&[libc::EINVAL]),
     attack("perf", "seccomp_refused", REFUSED, "count its own events", perf),
     attack("userfaultfd", "seccomp_refused", REFUSED, "handle page faults", userfaultfd),
@@ -150,6 +152,29 @@ fn tcp_key(_: &[String]) -> Tried {
         MD5_SIGNATURE,
         request.as_ptr(),
         request.len()
+    )?;
+    Ok("set".into())
+}
+
+/// UDP_ENCAP of SOL_UDP: UDP_ENCAP_L2TPINUDP. The code is as before when the socket is closed.
+fn udp_encap(_: &[String]) -> Tried {
+    set_on_udp(libc::IPPROTO_UDP, 100, 3)
+}
+
+/// UDP_GRO of SOL_UDPLITE.
+fn udp_gro(_: &[String]) -> Tried {
+    set_on_udp(136, 104, 1)
+}
+
+fn set_on_udp(level: i32, option: i32, value: i32) -> Tried {
+    let socket = sys!(libc::SYS_socket, libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+    sys!(
+        libc::SYS_setsockopt,
+        socket,
+        level,
+        option,
+        &raw const value,
+        4
     )?;
     Ok("set".into())
 }

@@ -55,7 +55,7 @@ const DIFFERENT: &[Difference] = &[
     both(&["udp-send"], Expect::NoEffect, "the datagram goes to the job's own loopback interface"),
     both(&["unix-stream", "unix-abstract", "daemon-socket"], Expect::Errno(libc::EAFNOSUPPORT), "no socket of a service is listed, so there are no Unix sockets"),
     both(&["unix-autobind"], Expect::Done, "an abstract name of its own network"),
-    both(&["flow-label", "tcp-key"], Expect::Errno(libc::ENOPROTOOPT), "sockets are allowed, and these options refused by the filter"),
+    both(&["flow-label", "tcp-key", "udp-encap", "udp-gro"], Expect::Errno(libc::ENOPROTOOPT), "sockets are allowed, and these options refused by the filter"),
     both(&["raw-socket"], REFUSED, "the kernel refuses it for want of CAP_NET_RAW"),
     both(&["shmget", "semget", "msgget"], Expect::NoEffect, "made in an ipc namespace of its own, which ends with the job"),
     both(&["shmat", "semop", "msgsnd", "sem-setval", "shm-remove", "sem-remove", "msg-remove"], NOTHING_THERE, "the host's objects are not in the job's ipc namespace"),

@@ -35,7 +35,7 @@ const DIFFERENT: &[Difference] = &[
     row(&["udp-send"], Expect::NoEffect, "the datagram goes to the copy's own loopback interface"),
     row(&["unix-stream", "unix-abstract", "unix-pair", "unix-pair-high", "daemon-socket"], NO_LISTENER, "the overlay's socket is its own, and abstract names are of its own network: nobody listens"),
     row(&["unix-pair-name", "unix-autobind"], Expect::Done, "an abstract name of its own network"),
-    row(&["flow-label", "tcp-key"], Expect::Errno(libc::ENOPROTOOPT), "sockets are allowed, and these options refused by the filter"),
+    row(&["flow-label", "tcp-key", "udp-encap", "udp-gro"], Expect::Errno(libc::ENOPROTOOPT), "sockets are allowed, and these options refused by the filter"),
     row(&["raw-socket"], REFUSED, "the kernel refuses it for want of CAP_NET_RAW"),
     row(&["shmget", "semget", "msgget"], Expect::NoEffect, "made in an ipc namespace of its own, which ends with the job"),
     row(&["shmat", "semop", "msgsnd", "sem-setval", "shm-remove", "sem-remove", "msg-remove"], NOTHING_THERE, "the host's objects are not in the job's ipc namespace"),

@@ -168,6 +168,7 @@ const REFUSED: &[&str] = &[
     "memory-policy",
     "flow-label",
     "tcp-key",
+    "udp-encap",
     "futex-hash",
 ];
 

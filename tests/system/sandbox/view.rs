@@ -59,7 +59,7 @@ const MUTATIONS: &[Mutation] = &[
     ("SeccompSockets", &["netlink-uevent", "netlink-xfrm", "packet-socket"]),
     ("SeccompIpc", &["mq-open"]),
     ("SeccompLocks", &["direct-later", "direct-read", "direct-openat2", "futex-requeue", "write-hint", "fifo-size", "page-out"]),
-    ("SeccompRefused", &["unshare-user", "clone-user", "io-uring", "perf", "add-key", "personality", "own-filter", "own-listener", "file-system-key", "socket-filter", "fiemap", "es-cache", "disk-priority", "signal-io", "line-discipline", "large-acl", "memory-policy", "flow-label", "tcp-key", "futex-hash"]),
+    ("SeccompRefused", &["unshare-user", "clone-user", "io-uring", "perf", "add-key", "personality", "own-filter", "own-listener", "file-system-key", "socket-filter", "fiemap", "es-cache", "disk-priority", "signal-io", "line-discipline", "large-acl", "memory-policy", "flow-label", "tcp-key", "udp-encap", "futex-hash"]),
     ("SeccompUnknown", &["clone3"]),
     ("Rlimits", &["is-limited", "core-limit", "core-limit-older"]),
     ("Scheduling", &["is-plain"]),

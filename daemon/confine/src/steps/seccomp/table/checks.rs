@@ -94,6 +94,23 @@ pub(super) const TCP_KEYS: Check = Check {
     errno: ENOPROTOOPT,
 };
 
+pub(super) const SOL_UDP: u32 = 17;
+/// A UDP socket takes options of this level as those of its own.
+pub(super) const SOL_UDPLITE: u32 = 136;
+/// UDP_ENCAP and UDP_GRO: the first socket with one, and its close, have the kernel patch its code.
+pub(super) const fn udp_tunnels(level: u32) -> Check {
+    Check {
+        arg: 2,
+        mask: !0,
+        want: Want::NoneOfIf {
+            arg: 1,
+            is: level,
+            values: &[100, 104],
+        },
+        errno: ENOPROTOOPT,
+    }
+}
+
 /// SO_PASSCRED and SO_PASSPIDFD. unix(7), "Autobind feature".
 pub(super) const RECEIVES_IDS: Check = Check {
     arg: 2,

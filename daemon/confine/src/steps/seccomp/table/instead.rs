@@ -3,7 +3,8 @@
 use super::checks::{
     ASYNC, BUS_ADDRESSES, DIRECT_AARCH64, DIRECT_X86_64, EAFNOSUPPORT, EMFILE, ENOMEM, ENOSYS,
     EPERM, EXTENTS, FLOW_LABELS, IOCTLS, NETLINK_ADDRESS, RECEIVES_IDS, SIGNALS_OF_FILES,
-    SOCKET_PROGRAMS, SOL_SOCKET, STALLS, TCP_KEYS, no_direct, not_set_later,
+    SOCKET_PROGRAMS, SOL_SOCKET, SOL_UDP, SOL_UDPLITE, STALLS, TCP_KEYS, no_direct, not_set_later,
+    udp_tunnels,
 };
 use crate::Layer;
 use crate::steps::seccomp::rule::{Check, Group, Instead, Rule, Want};
@@ -175,12 +176,12 @@ pub(in crate::steps::seccomp) const INSTEAD: &[Instead] = &[
         rule: Rule::Answer(ENOSYS), rows: &[("openat2", 437, 437)] } },
     Instead { applies_to: |class| class.one_session, group: Group { why: "without a cpu controller the kernel shares processor time by sessions (autogroups): a job stays one; say yes, as programs that go to the background insist", layer: Some(Layer::SeccompRefused),
         rule: Rule::Answer(0), rows: &[("setsid", 112, 157)] } },
-    Instead { applies_to: |class| class.internet, group: Group { why: "labels of flows are 4,096 for all networks; keys of TCP take one of 8 algorithms of the machine, and load its module by name", layer: Some(Layer::SeccompRefused),
-        rule: Rule::Checked(&[SOCKET_PROGRAMS, FLOW_LABELS, TCP_KEYS, RECEIVES_IDS]), rows: &[("setsockopt", 54, 208)] } },
+    Instead { applies_to: |class| class.internet, group: Group { why: "labels of flows are 4,096 for all networks; keys of TCP take one of 8 algorithms of the machine, and load its module by name; tunnels of UDP patch the kernel's code on all processors", layer: Some(Layer::SeccompRefused),
+        rule: Rule::Checked(&[SOCKET_PROGRAMS, FLOW_LABELS, TCP_KEYS, udp_tunnels(SOL_UDP), udp_tunnels(SOL_UDPLITE), RECEIVES_IDS]), rows: &[("setsockopt", 54, 208)] } },
     Instead { applies_to: |class| class.unix, group: Group { why: "programs for filters of sockets stay refused; a job that makes Unix sockets may have abstract names", layer: Some(Layer::SeccompRefused),
-        rule: Rule::Checked(&[SOCKET_PROGRAMS, FLOW_LABELS, TCP_KEYS]), rows: &[("setsockopt", 54, 208)] } },
+        rule: Rule::Checked(&[SOCKET_PROGRAMS, FLOW_LABELS, TCP_KEYS, udp_tunnels(SOL_UDP), udp_tunnels(SOL_UDPLITE)]), rows: &[("setsockopt", 54, 208)] } },
     Instead { applies_to: |class| class.own_network, group: Group { why: "likewise, and abstract names are its network's; buffers of TCP count for all networks together (net.ipv4.tcp_mem): say yes, they stay as small as they are", layer: Some(Layer::SeccompRefused),
-        rule: Rule::Checked(&[SOCKET_PROGRAMS, FLOW_LABELS, TCP_KEYS, SOCKET_BUFFERS]), rows: &[("setsockopt", 54, 208)] } },
+        rule: Rule::Checked(&[SOCKET_PROGRAMS, FLOW_LABELS, TCP_KEYS, udp_tunnels(SOL_UDP), udp_tunnels(SOL_UDPLITE), SOCKET_BUFFERS]), rows: &[("setsockopt", 54, 208)] } },
     Instead { applies_to: |class| class.inspects, group: Group { why: "by the descriptors and roots of others it comes to mounts and memory that can be written: open to read only", layer: Some(Layer::SeccompRefused),
         rule: Rule::Checked(&[READ_ONLY_OPEN, no_direct(1, DIRECT_X86_64)]), rows: &[("open", 2, -1)] } },
     Instead { applies_to: |class| class.inspects, group: Group { why: "likewise", layer: Some(Layer::SeccompRefused),
