@@ -201,6 +201,42 @@ fn root_alone_leads_a_name_to_this_machine() {
     }
 }
 
+/// There the job has the machine's `/etc/hosts`, not its own.
+#[test]
+fn name_that_a_listed_etc_hides_is_warned_of() {
+    for (lists, destination, is_in_hosts, warns) in [
+        ("read = ['/etc']", "db.example", false, Some("'/etc' shows")),
+        (
+            "exec = ['-/etc']",
+            "db.example",
+            false,
+            Some("'/etc' shows"),
+        ),
+        (
+            "read = ['/etc/hosts']",
+            "db.example",
+            false,
+            Some("'/etc/hosts' shows"),
+        ),
+        ("read = ['/etc']", "db.example", true, None),
+        ("read = ['/etc']", "10.0.0.7", false, None),
+        ("read = ['/etc/ssl']", "db.example", false, None),
+        ("scratch = ['/srv/x']", "db.example", false, None),
+    ] {
+        let text = format!(
+            "[profile.w]\nbase = 'strict'\n{lists}\nnetwork = ['192.0.2.1:443', '{destination}:443']\n"
+        );
+        let answer = HostAddress {
+            ip: [10, 0, 0, 7].into(),
+            may_be_own: is_in_hosts,
+        };
+        let (_, found) = load(&[source("a.toml", text)], &with("db.example", &[answer])).unwrap();
+        let text = lines(&found);
+        assert_eq!(found.len(), usize::from(warns.is_some()), "{lists}: {text}");
+        assert!(text.contains(warns.unwrap_or_default()), "{lists}: {text}");
+    }
+}
+
 /// An approval for a policy in which a name leads to other machines alone is none for one where it leads to this machine.
 #[test]
 fn digest_has_what_may_be_this_machine() {

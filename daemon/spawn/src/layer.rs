@@ -266,7 +266,7 @@ pub enum Network {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Destination {
-    /// A name, which the job's `/etc/hosts` will have, or an address as text.
+    /// A name, which the job's own `/etc/hosts` has, or an address as text.
     pub host: String,
     /// If a connection to the one that a job chose fails, the others are tried.
     pub addresses: Vec<FarAddress>,

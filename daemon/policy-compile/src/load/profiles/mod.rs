@@ -4,6 +4,7 @@ mod listed;
 mod root;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use remit_common::caps;
 use remit_policy::model::capabilities;
@@ -124,8 +125,33 @@ pub(crate) fn profile(
         env: variables(&mut fields, report),
         limits: limits(&mut fields, report),
     };
+    warn_of_hosts(&profile, fields.span_of("network"), report);
     fields.finish(report);
     profile
+}
+
+/// Warns of a name that jobs do not find: a listed `/etc` has the machine's `/etc/hosts`, not the job's own.
+fn warn_of_hosts(profile: &Profile, span: Option<Range<usize>>, report: &mut Report<'_>) {
+    let (Network::Connect(destinations), Some(span)) = (&profile.network, span) else {
+        return;
+    };
+    let lists = [&profile.read, &profile.write, &profile.exec];
+    let mut listed = lists.into_iter().flatten();
+    let listed = listed.find(|one| ["/etc", "/etc/hosts"].contains(&one.path.as_str()));
+    // A name without an address has a warning of its own. The machine's file has a name whose address root chose.
+    let missing = destinations.iter().find(|one| {
+        !one.addresses.is_empty() && one.addresses.iter().all(|address| !address.may_be_own)
+    });
+    if let (Some(listed), Some(missing)) = (listed, missing) {
+        let message = format!(
+            "jobs do not find {}: {} shows them the machine's /etc/hosts, which does not have it",
+            quoted(&missing.host),
+            quoted(&listed.path)
+        );
+        let help = "list the directories of /etc that jobs need, write an address, or add the name to the machine's \
+                    /etc/hosts";
+        report.warning(span, message, Some(help));
+    }
 }
 
 /// Reads whose eyes its jobs have. Root's are a grant to learn what is in every file, so they are never without a warning.
