@@ -1,14 +1,14 @@
 //! The self-test's child: it tries everything without the layers, then inside them.
 
+use crate::Step;
 use crate::self_test::probes::{
-    Attempt, DEVICE, FIFO, FILE, HOMES, NAME, OPEN, PIPE, PRIVATE, PROGRAM, SECRET, SERVICES,
-    STAGE, Stage,
+    Attempt, DEVICE, FIFO, FILE, NAME, OPEN, PIPE, PRIVATE, PROGRAM, SECRET, SERVICES, STAGE, Stage,
 };
 use crate::spec::compiled::Base;
 use crate::steps::enter::ChildEnv;
 use crate::steps::lists::{enter, walk};
 use crate::steps::prepare::Preparing;
-use crate::steps::report::StepLog;
+use crate::steps::report::{Failure, StepLog};
 use crate::steps::setup::SettingUp;
 use crate::sys::{self, ForkCall};
 use nix::{
@@ -39,7 +39,10 @@ pub(super) fn run_child(
     // The others are its parent's: a socket of the spawner would outlive it here.
     let cgroup = prepared.cgroup.unwrap_or(env.steps);
     let kept = [env.stdout, env.stderr, env.steps, cgroup].map(|fd| fd.as_raw_fd());
-    if sys::close_all_but(kept).is_err() || set_stage(&mut stage).is_err() {
+    let mut log = StepLog::default();
+    if let Err(error) = sys::close_all_but(kept).and_then(|()| set_stage(&mut stage)) {
+        let (step, fault) = (Step::Session, error.into());
+        let _ = log.send(env.steps, Some(Failure { step, fault }));
         return 1;
     }
     let sandbox = env.sandbox;
@@ -61,7 +64,6 @@ pub(super) fn run_child(
         i32::from(report.is_err())
     };
     let lists = sandbox.base.lists();
-    let mut log = StepLog::default();
     let mut own = SettingUp {
         sandbox,
         listener: None,
@@ -125,14 +127,13 @@ fn set_stage(stage: &mut Stage<'_>) -> io::Result<()> {
     umask(Mode::empty());
     let open = Mode::from_bits_truncate(0o666);
     if let Base::View(_) = stage.sandbox.base {
-        tmpfs(HOMES)?;
-        stage.outside.homes = sys::stat(HOMES)?.st_dev;
+        tmpfs(SERVICES)?;
+        stage.outside.services = sys::stat(SERVICES)?.st_dev;
         mknod(SECRET, SFlag::S_IFREG, Mode::from_bits_truncate(0o600), 0)?;
         mknod(OPEN, SFlag::S_IFREG, open, 0)?;
         mknod(PIPE, SFlag::S_IFIFO, open, 0)?;
         // This process reads it to its end; a job's descriptors are closed.
         std::mem::forget(sys::open(PIPE, libc::O_RDONLY | libc::O_NONBLOCK)?);
-        tmpfs(SERVICES)?;
         sys::make_dir(PRIVATE, 0o700)?;
         mknod(NAME, SFlag::S_IFREG, open, 0)?;
     }

@@ -85,7 +85,7 @@ pub fn self_test(
         tmp: stat(c"/tmp")?.st_dev,
         root: stat(c"/")?.st_dev,
         namespaces: [0; NAMESPACES.len()],
-        homes: 0,
+        services: 0,
     };
     for (inode, path) in outside.namespaces.iter_mut().zip(NAMESPACES) {
         *inode = stat(path)?.st_ino;
@@ -205,8 +205,11 @@ fn executed_steps(steps: BorrowedFd<'_>) -> Result<Vec<Step>> {
             },
             _,
         ) => {
-            let errno = io::Error::from_raw_os_error(errno);
-            let why = format!("step '{}' failed ({why:?}): {errno}", step.name());
+            let why = match errno {
+                0 => format!("{why:?}"),
+                errno => io::Error::from_raw_os_error(errno).to_string(),
+            };
+            let why = format!("step '{}' failed: {why}", step.name());
             Err(Error::refused(DOING, why))
         }
     }
@@ -266,7 +269,8 @@ fn paths(sandbox: &Sandbox) -> [Vec<CString>; 3] {
     match &sandbox.base {
         Base::Read(paths) => {
             let [mut written, mut devices, executed] = by_access(&paths.listed);
-            written.extend(paths.private.iter().cloned());
+            let private = paths.private.iter();
+            written.extend(private.map(|path| private_root::escaped(path.to_bytes())));
             devices.extend(paths.devices.iter().cloned());
             [written, devices, executed]
         }

@@ -290,6 +290,38 @@ fn disabled_layer_is_detected() {
     }
 }
 
+/// In mounts of the calling thread alone, has only these directories in `/var`.
+fn empty_var(directories: &[&str]) {
+    use nix::mount::{MsFlags, mount};
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+    let (none, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+    mount(none, "/", none, private, none).unwrap();
+    let tmpfs = Some("tmpfs");
+    mount(tmpfs, "/var", tmpfs, MsFlags::empty(), Some("mode=755")).unwrap();
+    for directory in directories {
+        std::fs::create_dir(format!("/var/{directory}")).unwrap();
+    }
+}
+
+#[test]
+fn private_directory_at_a_path_with_a_space_is_known() {
+    empty_var(&["data disk"]);
+    std::os::unix::fs::symlink("data disk", "/var/tmp").unwrap();
+    for finding in ask(&sandbox()).unwrap() {
+        assert!(finding.held, "{}: {}", finding.layer.name(), finding.detail);
+    }
+}
+
+#[test]
+fn stage_that_cannot_be_set_has_its_error() {
+    empty_var(&["tmp"]);
+    let error = ask(&super::view::view()).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "cannot test the sandbox: step 'session' failed: No such file or directory (os error 2)"
+    );
+}
+
 /// As in containers: then a sandbox's settings are written by a `/proc` of its own.
 #[test]
 fn layers_hold_with_read_only_proc_sys() {

@@ -236,8 +236,8 @@ pub(crate) struct Outside {
     pub(crate) tmp: u64,
     pub(crate) root: u64,
     pub(crate) namespaces: [u64; 6],
-    /// Of the file system at [`HOMES`]; known when the stage is set.
-    pub(crate) homes: u64,
+    /// Of the file system at [`SERVICES`]; known when the stage is set.
+    pub(crate) services: u64,
 }
 
 pub(crate) const NAMESPACES: [&CStr; 6] = [
@@ -263,13 +263,12 @@ pub(crate) const FILE: &CStr = c"/sys/file";
 pub(crate) const FIFO: &CStr = c"/sys/fifo";
 pub(crate) const DEVICE: &CStr = c"/sys/zero";
 pub(crate) const PROGRAM: &CStr = c"/sys/program";
-/// Of a view: a tmpfs with a file that only root can read, a file that all can write, and a FIFO that is read.
-pub(crate) const HOMES: &CStr = c"/home";
-pub(crate) const SECRET: &CStr = c"/home/secret";
-pub(crate) const OPEN: &CStr = c"/home/open";
-pub(crate) const PIPE: &CStr = c"/home/fifo";
-/// Of a view: a tmpfs with a directory that only root can enter, and a name in it.
+/// Of a view: a tmpfs with a file that only root can read, a file that all can write, a FIFO that is read, a directory that
+/// only root can enter, and a name in it.
 pub(crate) const SERVICES: &CStr = c"/var/lib";
+pub(crate) const SECRET: &CStr = c"/var/lib/secret";
+pub(crate) const OPEN: &CStr = c"/var/lib/open";
+pub(crate) const PIPE: &CStr = c"/var/lib/fifo";
 pub(crate) const PRIVATE: &CStr = c"/var/lib/private";
 pub(crate) const NAME: &CStr = c"/var/lib/private/name";
 

@@ -6,8 +6,8 @@ mod common;
 mod view;
 
 pub(crate) use common::{
-    Attempt, DEVICE, FIFO, FILE, HOMES, NAME, NAMESPACES, OPEN, Outside, PIPE, PRIVATE, PROGRAM,
-    SECRET, SERVICES, STAGE, Stage,
+    Attempt, DEVICE, FIFO, FILE, NAME, NAMESPACES, OPEN, Outside, PIPE, PRIVATE, PROGRAM, SECRET,
+    SERVICES, STAGE, Stage,
 };
 
 use crate::spec::compiled::Base;

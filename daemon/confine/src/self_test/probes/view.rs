@@ -51,7 +51,7 @@ pub(super) static VIEW: &[Attempt] = &[
             });
             // Before Linux 6.3 no mount maps the owners of a tmpfs, so its copy is read-only.
             holds(match written {
-                Ok(stat) => stat.st_dev != s.outside.homes,
+                Ok(stat) => stat.st_dev != s.outside.services,
                 Err(error) => error.raw_os_error() == Some(libc::EROFS),
             })
         },

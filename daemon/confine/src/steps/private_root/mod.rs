@@ -181,20 +181,21 @@ pub(crate) fn plan_root(profile: &StrictProfile, hosts: &str) -> Result<Root> {
     plan.finish()
 }
 
-/// Returns the paths of this kind, as proc_pid_mountinfo(5) has them, for the self-test.
+/// Returns the paths of this kind, for the self-test.
 pub(crate) fn paths(mounts: &[Mount], kind: impl Fn(&Content) -> bool) -> Vec<CString> {
     let chosen = mounts.iter().filter(|mount| kind(&mount.what));
-    let escaped = |mount: &Mount| {
-        let bytes = mount.name.as_os_str().as_bytes().iter();
-        let text: Vec<u8> = bytes
-            .flat_map(|byte| match byte {
-                b' ' | b'\t' | b'\n' | b'\\' => format!("\\{byte:03o}").into_bytes(),
-                byte => vec![*byte],
-            })
-            .collect();
-        CString::new(text).ok()
-    };
-    chosen.filter_map(escaped).collect()
+    let paths = chosen.map(|mount| mount.name.as_os_str().as_bytes());
+    paths.map(escaped).collect()
+}
+
+/// Returns a path as proc_pid_mountinfo(5) has it.
+pub(crate) fn escaped(path: &[u8]) -> CString {
+    let text = path.iter().flat_map(|byte| match byte {
+        b' ' | b'\t' | b'\n' | b'\\' => format!("\\{byte:03o}").into_bytes(),
+        byte => vec![*byte],
+    });
+    // No path has a NUL.
+    CString::new(text.collect::<Vec<u8>>()).unwrap_or_default()
 }
 
 pub(crate) fn listed(write: &[ListedPath], devices: &[ListedPath]) -> Result<Vec<Mount>> {
