@@ -70,23 +70,20 @@ pub fn cause(plan: &Plan, failure: &StepFailure) -> String {
             let can = "users other than root and the job's own can change a directory of its path";
             format!("'{}' cannot be used as a path: {can}", argument())
         }
-        (Step::Root | Step::Mounts, Why::Errno | Why::WrongKind) => match listed() {
-            Some(path) => {
-                let profile = plan.bound.compiled.name();
-                let why = match (why, errno) {
-                    (Why::WrongKind, _) => "it is not of the listed kind".to_owned(),
-                    (_, libc::ELOOP) => {
-                        "its path goes through a symbolic link, which is not followed; list a path without links"
-                            .to_owned()
-                    }
-                    _ => error.to_string(),
-                };
-                format!(
-                    "'{path}', which profile '{profile}' lists, cannot be mounted in the sandbox: {why}"
-                )
-            }
-            None => failed(step, &error),
-        },
+        (Step::Root | Step::Mounts, Why::Errno | Why::WrongKind) if let Some(path) = listed() => {
+            let profile = plan.bound.compiled.name();
+            let why = match (why, errno) {
+                (Why::WrongKind, _) => "it is not of the listed kind".to_owned(),
+                (_, libc::ELOOP) => {
+                    "its path goes through a symbolic link, which is not followed; list a path without links"
+                        .to_owned()
+                }
+                _ => error.to_string(),
+            };
+            format!(
+                "'{path}', which profile '{profile}' lists, cannot be mounted in the sandbox: {why}"
+            )
+        }
         (Step::Plan, why) if at.is_some() => {
             unlaid(plan, usize::from(at.unwrap_or(0)), why, &error)
         }
@@ -106,7 +103,18 @@ pub fn cause(plan: &Plan, failure: &StepFailure) -> String {
                  all of that uid, those of other containers too; nothing ran"
             )
         }
-        (_, Why::Errno) => failed(step, &error),
+        // In copies the limit comes before the step that moves them.
+        (Step::Descriptors, Why::Errno) if errno == libc::EMFILE => {
+            let (profile, files) = (plan.bound.compiled.name(), plan.bound.limits.nofile);
+            format!(
+                "its paths and secrets need more descriptors than 'open_files' of profile '{profile}' ({files}) allows; \
+                 raise it; nothing ran"
+            )
+        }
+        (_, Why::Errno) => format!(
+            "step '{}' of the sandbox failed: {error}; nothing ran",
+            step.name()
+        ),
         (_, Why::WrongKind | Why::Hidden | Why::Unmet) => {
             format!(
                 "step '{}' of the sandbox had no effect; nothing ran",
@@ -224,13 +232,6 @@ fn approved(path: &str, why: Why, error: &io::Error) -> String {
     }
 }
 
-fn failed(step: Step, error: &io::Error) -> String {
-    format!(
-        "step '{}' of the sandbox failed: {error}; nothing ran",
-        step.name()
-    )
-}
-
 fn program(plan: &Plan, why: Why) -> String {
     let program = plan.bound.argv.first().map_or(String::new(), |program| {
         text::line(program.as_bytes(), PATH)
@@ -303,5 +304,39 @@ mod tests {
             cause(&plan, &failure),
             "'/etc/backup/all' cannot be used: it is not a regular file"
         );
+    }
+
+    #[test]
+    fn step_without_a_path_has_its_own_reason() {
+        let plan = Scene::new().approved("backup.run", &[("key", "hunter2"), ("what", "x")]);
+        for (step, why, errno, says) in [
+            (
+                Step::Root,
+                Why::WrongKind,
+                0,
+                "step 'root' of the sandbox had no effect; nothing ran",
+            ),
+            (
+                Step::Root,
+                Why::Errno,
+                libc::ENOMEM,
+                "step 'root' of the sandbox failed: Cannot allocate memory (os error 12); nothing ran",
+            ),
+            (
+                Step::Descriptors,
+                Why::Errno,
+                libc::EMFILE,
+                "its paths and secrets need more descriptors than 'open_files' of profile",
+            ),
+        ] {
+            let failure = StepFailure {
+                step,
+                errno,
+                why,
+                at: None,
+            };
+            let cause = cause(&plan, &failure);
+            assert!(cause.starts_with(says), "{cause}");
+        }
     }
 }

@@ -13,6 +13,7 @@ mod mask;
 mod mounts;
 mod name;
 mod packages;
+mod probe;
 mod site;
 mod stand_ins;
 mod table;
@@ -28,7 +29,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::mount::{MntFlags, umount2};
 use remit_core::view::{self, IDS, Index, VIEW, lower, mask, upper};
-use remit_sys::{Doing, Error, Result};
 
 use crate::steps::landlock::Fence;
 use crate::steps::private_root::c_string;
@@ -44,6 +44,7 @@ pub(crate) use known::{Known, Watched, WatchedMount};
 pub(crate) use lay::Laying;
 use mask::{Mask, copy_properties, is_masked};
 use mounts::{Mounted, Mounts};
+pub(crate) use probe::probe;
 use remit_core::mount_table::is_in;
 use site::{NO_WRITE, SITE_OPTIONS, Site};
 pub(crate) use table::{Shown, points};
@@ -73,50 +74,6 @@ pub(crate) struct Building<'a> {
     pub(crate) area: &'a CStr,
     pub(crate) shared: &'a CStr,
     pub(crate) ruleset: Option<(BorrowedFd<'a>, &'a Fence)>,
-}
-
-/// Refuses a machine that cannot show its root file system in a view.
-pub(crate) fn probe(call: ForkCall) -> Result<()> {
-    let child = || match try_root(call) {
-        Ok(()) => 0,
-        Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
-    };
-    let doing = || "cannot make a view of this machine".to_owned();
-    let (pid, _pidfd) = sys::fork(call, None, child).doing(doing)?;
-    let ended = sys::wait(pid, 0).doing(doing)?;
-    let code = ended.and_then(|(status, _)| status.code());
-    let why = match code {
-        Some(0) => return Ok(()),
-        Some(libc::EINVAL) => {
-            "the kernel cannot map the owners of its root file system: Linux 5.19 can for ext4, XFS, btrfs and F2FS, \
-             and no Linux can for an overlay or NFS; boot a newer kernel, or run remit outside of containers"
-        }
-        Some(libc::ENOSPC | libc::EPERM) => {
-            "the kernel makes no user namespace; set user.max_user_namespaces, see sysctl(8)"
-        }
-        Some(errno) => return Err(io::Error::from_raw_os_error(errno)).doing(doing),
-        None => "the child that tried was killed",
-    };
-    Err(Error::refused(doing(), why))
-}
-
-fn try_root(call: ForkCall) -> io::Result<()> {
-    let users = user_namespace(call, (PROBE, PROBE), &[])?;
-    sys::own_mounts()?;
-    sys::set_whole_tree(0, Propagation::Private)?;
-    let root = sys::copy_mount(c"/")?;
-    sys::set_mapped_mount(root.as_fd(), NO_WRITE, users.as_fd())?;
-    sys::change_dir(SITE)?;
-    sys::mount_tmpfs_here(SITE_OPTIONS, true)?;
-    let site = Site::new(
-        sys::open(SITE, libc::O_PATH | libc::O_DIRECTORY)?,
-        SITE_OPTIONS,
-    )?;
-    for name in ["area/up", "area/work"] {
-        site.make(name)?;
-    }
-    sys::attach_mount_on(root.as_fd(), site.directory("low")?.as_fd())?;
-    site.overlay("low", Some(["area/up", "area/work"]), "shown")
 }
 
 /// A view, and what is known of it once it is built.

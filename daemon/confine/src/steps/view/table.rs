@@ -69,6 +69,23 @@ pub(crate) fn points(mountinfo: &[u8]) -> io::Result<Vec<Point>> {
     found.into_iter().map(point).collect()
 }
 
+/// Returns why copies cannot have the root file system of a mount table.
+pub(super) fn uncopied_root(mountinfo: &[u8]) -> Option<String> {
+    let mut from_last = mounts(mountinfo).rev().flatten();
+    let root = from_last.find(|mount| mount.relative().is_empty())?;
+    match shown(&root) {
+        Shown::Copy => None,
+        _ if COPIED.contains(&root.kind) => Some(
+            "its root file system is mounted read-only, and copies need one that can be written; remount it"
+                .to_owned(),
+        ),
+        _ => Some(format!(
+            "its root file system is of type '{}'; copies need ext4, XFS, btrfs or F2FS",
+            String::from_utf8_lossy(root.kind)
+        )),
+    }
+}
+
 fn shown(mount: &MountLine<'_>) -> Shown {
     let is_fixed = mount
         .options
@@ -128,6 +145,35 @@ mod tests {
                 ("twice".to_owned(), Shown::Not),
             ]
         );
+    }
+
+    #[test]
+    fn root_that_copies_cannot_have_is_named() {
+        for (table, why) in [
+            ("21 1 253:0 / / rw - ext4 /dev/vda rw", None),
+            (
+                "1 1 0:2 / / rw - rootfs rootfs rw\n21 1 253:0 / / rw - xfs /dev/vda rw",
+                None,
+            ),
+            ("21 1 253:0 / / ro - ext4 /dev/vda rw", Some("read-only")),
+            ("21 1 253:0 / / rw - btrfs /dev/vda ro", Some("read-only")),
+            ("21 1 0:30 / / rw - zfs rpool/ROOT rw", Some("type 'zfs'")),
+            (
+                "21 1 0:31 / / ro - squashfs /dev/loop0 ro",
+                Some("type 'squashfs'"),
+            ),
+            (
+                "22 21 0:20 / /srv ro - ext4 /dev/vdb ro\n21 1 253:0 / / rw - ext4 /dev/vda rw",
+                None,
+            ),
+        ] {
+            let found = uncopied_root(table.as_bytes());
+            assert_eq!(found.is_some(), why.is_some(), "{table}: {found:?}");
+            assert!(
+                found.unwrap_or_default().contains(why.unwrap_or_default()),
+                "{table}"
+            );
+        }
     }
 
     #[test]
