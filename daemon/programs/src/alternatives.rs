@@ -476,6 +476,14 @@ mod tests {
                 "Packages package.install packages[]=nginx,curl",
             ),
             (
+                "apt-get -o A=b install -yo Dpkg::Use-Pty=0 nginx",
+                "Packages package.install packages[]=nginx",
+            ),
+            (
+                "dnf --enablerepo epel install htop",
+                "Packages package.install packages[]=htop",
+            ),
+            (
                 "apt install a b c d e f g h i j k l m n o p",
                 "Packages package.install packages[]=a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p",
             ),

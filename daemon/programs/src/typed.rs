@@ -10,8 +10,11 @@ pub struct TypedCommand<'a> {
     valued: &'static str,
 }
 
-/// Short options with a value, of programs with options in the table.
-const VALUED: [(&[&str], &str); 6] = [
+/// Short options with a value, of programs whose rows have options or a list.
+const VALUED: [(&[&str], &str); 9] = [
+    (&["apt", "apt-get", "aptitude"], "cot"),
+    (&["dnf", "yum"], "cdex"),
+    (&["zypper"], "cr"),
     (&["journalctl"], "DFIMSTUbcginoptu"),
     (&["ps"], "CGOUgnopqstu"),
     (&["lsof"], "Dcdpu"),
@@ -24,27 +27,47 @@ const VALUED: [(&[&str], &str); 6] = [
 ];
 
 /// Long ones of them, whose value can be the next argument and look like a word.
-const LONG_VALUED: [(&str, &[&str]); 1] = [(
-    "ps",
-    &[
-        "--Group",
-        "--User",
-        "--cols",
-        "--columns",
-        "--format",
-        "--group",
-        "--lines",
-        "--pid",
-        "--ppid",
-        "--quick-pid",
-        "--rows",
-        "--sid",
-        "--sort",
-        "--tty",
-        "--user",
-        "--width",
-    ],
-)];
+const LONG_VALUED: [(&[&str], &[&str]); 3] = [
+    (
+        &["apt", "apt-get", "aptitude"],
+        &["--config-file", "--option", "--target-release"],
+    ),
+    (
+        &["dnf", "yum", "zypper"],
+        &[
+            "--config",
+            "--disablerepo",
+            "--enablerepo",
+            "--exclude",
+            "--installroot",
+            "--releasever",
+            "--repo",
+            "--repoid",
+            "--setopt",
+        ],
+    ),
+    (
+        &["ps"],
+        &[
+            "--Group",
+            "--User",
+            "--cols",
+            "--columns",
+            "--format",
+            "--group",
+            "--lines",
+            "--pid",
+            "--ppid",
+            "--quick-pid",
+            "--rows",
+            "--sid",
+            "--sort",
+            "--tty",
+            "--user",
+            "--width",
+        ],
+    ),
+];
 
 impl<'a> TypedCommand<'a> {
     pub fn new(program: &str, args: Vec<&'a str>) -> Self {
@@ -75,7 +98,9 @@ fn words<'a>(program: &str, args: &[&'a str], valued: &str) -> Vec<&'a str> {
         Some(Class::ContainerRunner(runner)) => (Vec::new(), runner.verb_with_value),
         _ => (Vec::new(), &[][..]),
     };
-    let long = LONG_VALUED.iter().find(|(name, _)| *name == program);
+    let long = LONG_VALUED
+        .iter()
+        .find(|(names, _)| names.contains(&program));
     with_value.extend(long.into_iter().flat_map(|(_, long)| *long));
     let mut words = Vec::new();
     let mut rest = args.iter();
