@@ -12,7 +12,7 @@ use std::time::Duration;
 use remit_common::RELEASE;
 use remit_plan::Upload;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -21,8 +21,9 @@ use super::receipt::Said;
 use crate::engine::Engine;
 use crate::exit::say;
 use crate::host_name::HostName;
+use crate::link::reason;
 use crate::remote;
-use crate::ssh::{RemoteCommand, Way};
+use crate::ssh::{Process, RemoteCommand, Way};
 
 const PIECE: usize = 64 << 10;
 /// Time until the first byte: the job that prints it may wait for a slot, or for a person.
@@ -60,10 +61,26 @@ impl Road {
             may_become_master,
         })
     }
+
+    /// Returns the road of another login, which says why this one failed: a login that becomes a master may hide it.
+    fn again(&self, why: &str) -> Option<Self> {
+        let is_hidden = self.may_become_master && reason::gives_no_reason(why);
+        is_hidden.then(|| Self {
+            may_become_master: false,
+            ..self.clone()
+        })
+    }
 }
 
 /// Sends the bytes that the upload names.
 pub async fn put(road: &Road, upload: Upload, file: &File) -> Result<(), String> {
+    match put_once(road, upload, file).await {
+        Err(why) if let Some(road) = road.again(&why) => put_once(&road, upload, file).await,
+        sent => sent,
+    }
+}
+
+async fn put_once(road: &Road, upload: Upload, file: &File) -> Result<(), String> {
     let (mut session, way) = Transfer::start(road, &RemoteCommand::put(upload)).await?;
     let heard = Arc::clone(&session.heard);
     let sent = session.put(&road.host, upload, file, DRAINED);
@@ -77,12 +94,32 @@ pub async fn get<W: Write>(
     to: &mut W,
     most: Bound,
 ) -> Result<Upload, String> {
+    let mut received = 0;
+    match get_once(road, path, to, most, &mut received).await {
+        Err(why)
+            if received == 0
+                && let Some(road) = road.again(&why) =>
+        {
+            get_once(&road, path, to, most, &mut received).await
+        }
+        got => got,
+    }
+}
+
+/// `received` becomes the number of bytes that came.
+async fn get_once<W: Write>(
+    road: &Road,
+    path: &[u8],
+    to: &mut W,
+    most: Bound,
+    received: &mut u64,
+) -> Result<Upload, String> {
     let (mut session, way) = Transfer::start(road, &RemoteCommand::get(path)).await?;
     let heard = Arc::clone(&session.heard);
     let got = async {
         let (_, mut stdout) = session.pipes()?;
         let heard = Arc::clone(&session.heard);
-        let work = receive(&mut stdout, to, most, &heard);
+        let work = receive(&mut stdout, to, most, (&heard, received));
         let (upload, status) = session.attend(&road.host, work).await?;
         session.judge(status, upload)?;
         Ok(upload)
@@ -113,7 +150,7 @@ async fn watched<T>(
 
 /// An ssh process, which ends when this is dropped, and its words so far.
 struct Transfer {
-    child: Child,
+    child: Process,
     said: Said,
     /// How a person types this ssh.
     ssh: String,
@@ -286,7 +323,7 @@ async fn receive(
     from: &mut ChildStdout,
     to: &mut impl Write,
     most: Bound,
-    heard: &Notify,
+    (heard, received): (&Notify, &mut u64),
 ) -> Result<Upload, String> {
     let (mut naming, mut piece) = (Naming::default(), vec![0; PIECE]);
     loop {
@@ -303,6 +340,7 @@ async fn receive(
         heard.notify_one();
         let bytes = piece.get(..read).unwrap_or_default();
         naming.add(bytes);
+        *received = naming.size();
         if naming.size() > most.bytes {
             return Err(format!(
                 "it sent more than {} bytes; {}",
@@ -334,9 +372,9 @@ mod tests {
             let mut command = Command::new("sh");
             command.args(["-c", "cat >/dev/null; exec sleep 1000 2>/dev/null"]);
             let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-            let command = command.stderr(Stdio::piped()).kill_on_drop(true);
+            let command = command.stderr(Stdio::piped());
             let mut transfer = Transfer {
-                child: command.spawn().unwrap(),
+                child: Process::spawn(command, None).unwrap(),
                 said: Said::default(),
                 ssh: "ssh".to_owned(),
                 heard: Arc::default(),

@@ -145,12 +145,12 @@ impl Link {
                     });
                 }
                 Ok(Err(Lost(why))) => {
-                    self.forget(&session).await;
+                    self.forget(&session);
                     lost.get_or_insert(format!("the connection was lost: {why}"));
                 }
                 Err(_) => {
                     // What is silent now would be silent at the next call, too.
-                    self.forget(&session).await;
+                    self.forget(&session);
                     lost.get_or_insert(format!("no answer within {} s", limit.as_secs()));
                     if !call.is_patient {
                         break;
@@ -217,6 +217,12 @@ impl Link {
             }
             Err(why) => why,
         };
+        if way.hides_reasons() && reason::gives_no_reason(&first) {
+            // The key exchange has failed, so this starts nothing twice.
+            let way = way.without_master();
+            let child = ssh.start(&self.host, &way, limits, &shim).await?;
+            return Session::open(child, &call.client, patience, &typed).await;
+        }
         // A master connection that is dead hangs until its keep-alives fail.
         let was_silent = started.elapsed() >= patience;
         if !was_silent || !ssh.drop_master(&way).await {
@@ -226,9 +232,11 @@ impl Link {
         Session::open(child, &call.client, patience, &typed).await
     }
 
-    async fn forget(&self, session: &Arc<Session>) {
-        let mut open = self.session.lock().await;
-        if open.as_ref().is_some_and(|open| Arc::ptr_eq(open, session)) {
+    /// Whoever holds the lock tries this session or replaces it, which may take longer than the call has.
+    fn forget(&self, session: &Arc<Session>) {
+        if let Ok(mut open) = self.session.try_lock()
+            && open.as_ref().is_some_and(|open| Arc::ptr_eq(open, session))
+        {
             *open = None;
         }
     }

@@ -21,8 +21,8 @@ impl Tail {
         self.0.extend_from_slice(bytes);
     }
 
-    /// Returns its last lines on one line, escaped, or those from the first one of remit, which has the reason. Of a changed or
-    /// revoked key it is one sentence, without the words of ssh, and what remit on the host says: ssh that checks no keys goes on.
+    /// Returns its last lines on one line, escaped, or those from the first one of remit, which has the reason. Lines that give no
+    /// reason come only if others do not fill it. Of a changed or revoked key it is one sentence, without the words of ssh, and what remit on the host says: ssh that checks no keys goes on.
     pub fn lines(&self) -> String {
         let has = |words: &str| {
             let mut parts = self.0.windows(words.len());
@@ -37,8 +37,10 @@ impl Tail {
             .collect();
         // Lines of a rule that would allow it follow.
         let own = lines.iter().position(|line| line.starts_with(OWN));
-        let first = own.unwrap_or_else(|| lines.len().saturating_sub(LINES));
-        let lines: Vec<String> = lines.into_iter().skip(first).take(LINES).collect();
+        let lines: Vec<String> = match own {
+            Some(first) => lines.into_iter().skip(first).take(LINES).collect(),
+            None => last(lines),
+        };
         let lines = lines.join("; ");
         match key {
             None => lines,
@@ -46,6 +48,29 @@ impl Tail {
             Some((_, key)) => format!("{key}; whoever answered says: {lines}"),
         }
     }
+}
+
+/// Returns the last lines. Of too many, those without a reason go first, the first one of them before the others.
+fn last(mut lines: Vec<String>) -> Vec<String> {
+    while lines.len() > LINES {
+        let useless = lines.iter().position(|line| gives_no_reason(line));
+        lines.remove(useless.unwrap_or(0));
+    }
+    lines
+}
+
+/// How ssh begins a line that follows when a connection that it did not make itself has ended.
+const AFTERWARDS: [&str; 5] = [
+    "stdio forwarding failed",
+    "kex_exchange_identification: ",
+    "Connection closed by ",
+    "Connection reset by ",
+    "banner exchange: ",
+];
+
+/// Returns true if these words of ssh, or this sentence with them, say only that a connection has ended.
+pub fn gives_no_reason(said: &str) -> bool {
+    AFTERWARDS.iter().any(|words| said.starts_with(words))
 }
 
 /// Words of ssh about a host whose key is not to be trusted, and what they mean.
@@ -71,7 +96,7 @@ pub fn is_about_key(said: &str) -> bool {
 /// How `remit` begins a line of its own.
 pub const OWN: &str = "remit: ";
 /// Words of ssh about a login that no key opens.
-pub const DENIED: &str = "Permission denied";
+pub const DENIED: &str = "Permission denied (";
 /// In a way out: the ssh that was started, with its configuration.
 const SSH: &str = "{ssh}";
 
@@ -96,7 +121,7 @@ impl KnownReason {
 }
 
 /// What is known. The first one counts.
-const KNOWN: [KnownReason; 10] = [
+const KNOWN: [KnownReason; 13] = [
     KnownReason::new(
         CHANGED_KEY,
         CHANGED_KEY,
@@ -117,6 +142,16 @@ const KNOWN: [KnownReason; 10] = [
         "the key may start nothing but mcp-shim",
         "it is an agent's key: approvers need a login of their own, in another file for --config; for a client, leave the command \
          as client-config prints it",
+    ),
+    KnownReason::new(
+        "link mux listener",
+        "ssh cannot make a socket for a master connection",
+        NO_MASTERS,
+    ),
+    KnownReason::new(
+        "unix_listener: cannot bind",
+        "ssh cannot make a socket for a master connection",
+        NO_MASTERS,
     ),
     KnownReason::new(
         DENIED,
@@ -148,7 +183,14 @@ const KNOWN: [KnownReason; 10] = [
         "a file is missing on the host",
         "if it is mcp-shim, install remit there",
     ),
+    KnownReason::new(
+        "kex_exchange_identification: ",
+        "an ssh server, of the host or of a jump host, closes the connection",
+        "if it takes no more logins at once (MaxStartups of sshd), set a smaller parallel in [limits] of fleet.toml; otherwise \
+         '{ssh} -v HOST' says more",
+    ),
 ];
+const NO_MASTERS: &str = "set masters = 0 in [limits] of fleet.toml";
 
 /// Returns what is known about these words.
 pub fn known(said: &str) -> Option<&'static KnownReason> {
@@ -183,6 +225,41 @@ mod tests {
         assert!(tail.0.len() <= KEPT);
         assert_eq!(tail.lines(), "one; two\\x1b[2J; three");
         assert_eq!(Tail::default().lines(), "");
+    }
+
+    /// What ssh prints behind a jump host that cannot reach the host.
+    #[test]
+    fn reason_comes_before_what_follows_from_it() {
+        let refused = "channel 0: open failed: connect failed: Connection refused";
+        let after = "stdio forwarding failed\r\nkex_exchange_identification: Connection closed by remote host\r\n\
+                     Connection closed by UNKNOWN port 65535\r\n";
+        for (said, expect, is_reason) in [
+            (
+                format!("{refused}\r\n{after}"),
+                "channel 0: open failed: connect failed: Connection refused; kex_exchange_identification: Connection closed by \
+                 remote host; Connection closed by UNKNOWN port 65535",
+                true,
+            ),
+            (format!("a\nb\nc\n{after}d\n"), "b; c; d", true),
+            (
+                after.to_owned(),
+                "stdio forwarding failed; kex_exchange_identification: Connection closed by remote host; Connection closed by \
+                 UNKNOWN port 65535",
+                false,
+            ),
+            (
+                "Warning: added\nConnection closed by 10.0.0.1 port 22\n".to_owned(),
+                "Warning: added; Connection closed by 10.0.0.1 port 22",
+                true,
+            ),
+        ] {
+            let mut tail = Tail::default();
+            tail.add(said.as_bytes());
+            let said = tail.lines();
+            assert_eq!(said, expect);
+            let sentence = sentence("ssh ended with status 255", &said, "", "ssh");
+            assert_eq!(!gives_no_reason(&sentence), is_reason, "{sentence}");
+        }
     }
 
     #[test]
@@ -230,8 +307,20 @@ mod tests {
                 "by hand with 'ssh -F /x HOST'",
             ),
             (
-                "Identity file /a: No such file.; ann@web1: Permission denied",
+                "Identity file /a: No such file.; ann@web1: Permission denied (publickey).",
                 "BatchMode=yes",
+            ),
+            (
+                "muxserver_listen: link mux listener /a => /b: Operation not permitted",
+                "set masters = 0",
+            ),
+            (
+                "unix_listener: cannot bind to path /a: Operation not permitted",
+                "set masters = 0",
+            ),
+            (
+                "kex_exchange_identification: Connection closed by remote host",
+                "MaxStartups of sshd",
             ),
         ] {
             let sentence = sentence(end, said, "", "ssh -F /x");
@@ -240,6 +329,12 @@ mod tests {
                 "{sentence}"
             );
         }
+        // The host lets it in, and a file there is not executable.
+        let said = "bash: line 1: /usr/bin/mcp-shim: Permission denied";
+        assert_eq!(
+            sentence("status 126", said, "", "ssh"),
+            format!("{said} (status 126)")
+        );
         assert_eq!(sentence("it is silent", "", "", "ssh"), "it is silent");
         assert_eq!(
             sentence("ended", "", "hello", "ssh"),

@@ -11,7 +11,7 @@ use remit_common::RELEASE;
 use remit_mcp::{BEHALF_META, SET_META};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::timeout;
@@ -20,6 +20,7 @@ use super::answer::{self, Message, ServerInfo, ToolResult};
 use super::call::HostCall;
 use super::incoming::{ENDED, Incoming};
 use super::reason::{self, Tail};
+use crate::ssh::Process;
 
 /// The revision in which this program speaks to hosts. Every mcp-shim knows it.
 const REVISION: &str = "2025-11-25";
@@ -66,7 +67,7 @@ pub struct Lost(pub String);
 impl Session {
     /// Says hello to the `mcp-shim` behind `child`. An error is a sentence about the host, with `ssh` as a person types it.
     pub async fn open(
-        mut child: Child,
+        mut child: Process,
         client: &str,
         patience: Duration,
         ssh: &str,
@@ -265,7 +266,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 struct Pipes {
-    child: Child,
+    child: Process,
     stdin: ChildStdin,
     incoming: Incoming<ChildStdout>,
     said: Arc<Mutex<Tail>>,
@@ -357,10 +358,9 @@ async fn hello(
 }
 
 /// Ends the process, and returns how the session ended: `why`, or the status if the output just ended.
-async fn end_of(child: &mut Child, why: String, errors: JoinHandle<()>) -> String {
+async fn end_of(child: &mut Process, why: String, errors: JoinHandle<()>) -> String {
     if why != ENDED {
-        // It has perhaps ended by itself.
-        let _ = child.start_kill();
+        child.kill();
     }
     let status = timeout(LAST_WORDS, child.wait()).await;
     // A master connection can hold its standard error open.

@@ -30,6 +30,8 @@ pub struct Effective {
     pub address: String,
     pub keeps_alive: bool,
     pub has_connect_timeout: bool,
+    /// Another program makes the connection, such as an ssh to a jump host.
+    pub has_proxy: bool,
     /// Options that replace the user's own for this session.
     pub overridden: Vec<&'static str>,
 }
@@ -57,6 +59,7 @@ impl Effective {
             address: format!("{}@{}:{}", part("user"), part("hostname"), part("port")),
             keeps_alive: is_set("serveraliveinterval"),
             has_connect_timeout: is_set("connecttimeout"),
+            has_proxy: is_set("proxyjump") || is_set("proxycommand"),
             overridden: UNWANTED
                 .iter()
                 .filter(differs)
@@ -82,6 +85,7 @@ mod tests {
                 address: "ann@10.0.0.1:22".into(),
                 keeps_alive: false,
                 has_connect_timeout: false,
+                has_proxy: false,
                 overridden: vec![],
             }
         );
@@ -107,6 +111,14 @@ mod tests {
         ];
         assert_eq!(found.overridden, all);
         assert!(found.keeps_alive && found.has_connect_timeout);
+        for (line, expect) in [
+            ("proxyjump bastion\n", true),
+            ("proxycommand nc %h %p\n", true),
+            ("proxycommand none\n", false),
+        ] {
+            let found = Effective::parse(&(USUAL.to_owned() + line));
+            assert_eq!(found.has_proxy, expect, "{line}");
+        }
         // OpenSSH before 8.7 prints none of these.
         assert_eq!(Effective::parse("user a\n").overridden, [""; 0]);
     }

@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -116,7 +117,8 @@ fn is_hash(name: &OsStr) -> bool {
     name.len() == HASH && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit)
 }
 
-/// Makes the directory, or checks that it is a directory of this user that nobody else can enter.
+/// Makes the directory, or checks that it is a directory of this user that nobody else can enter, and where ssh can have a
+/// socket: if it cannot, it ends after its login.
 fn is_private(dir: &Path) -> bool {
     // It may be there already; what counts is checked below.
     let _ = DirBuilder::new().mode(0o700).create(dir);
@@ -126,10 +128,16 @@ fn is_private(dir: &Path) -> bool {
     if !found.is_dir() || found.mode() & 0o077 != 0 {
         return false;
     }
-    // std does not know the own uid; a new file has it.
-    let probe = dir.join(format!(".{}", std::process::id()));
-    let owner = File::create(&probe).and_then(|file| file.metadata());
-    let _ = fs::remove_file(&probe);
+    // As ssh: it binds the socket under another name, and links it. std does not know the own uid; a new file has it.
+    let names = ["a", "b"].map(|name| dir.join(format!(".{}.{name}", std::process::id())));
+    let [socket, link] = &names;
+    let remove = || names.iter().map(fs::remove_file).for_each(drop);
+    // What another process with this pid has left.
+    remove();
+    let owner = UnixListener::bind(socket)
+        .and_then(|_| fs::hard_link(socket, link))
+        .and_then(|()| fs::symlink_metadata(link));
+    remove();
     owner.is_ok_and(|owner| owner.uid() == found.uid())
 }
 

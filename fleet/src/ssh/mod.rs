@@ -5,8 +5,10 @@
 
 mod effective;
 mod masters;
+mod process;
 
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use std::time::Duration;
 use remit_common::text;
 use remit_plan::Upload;
 use remit_words::path_word::path_word;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::config::{Limits, Ssh};
@@ -22,6 +24,7 @@ use crate::host_name::HostName;
 
 pub use effective::Effective;
 pub use masters::Masters;
+pub use process::Process;
 
 /// Time for `ssh -G`, which may run programs of the user (`Match exec`).
 const QUICK: Duration = Duration::from_secs(10);
@@ -82,13 +85,19 @@ pub struct Way {
 }
 
 impl Way {
+    /// Returns true if ssh may hide why a program of the way failed: one that becomes a master closes the standard error of its
+    /// ProxyCommand, or of the ssh for a jump host.
+    pub fn hides_reasons(&self) -> bool {
+        self.becomes_master && self.effective.has_proxy
+    }
+
     /// Neither makes nor uses a master connection to the host, whatever the user's configuration says. The ssh that
     /// `ProxyJump` starts for a jump host reads that configuration alone.
-    pub fn without_master(self) -> Self {
+    pub fn without_master(&self) -> Self {
         Self {
             master: None,
             becomes_master: false,
-            ..self
+            effective: self.effective.clone(),
         }
     }
 }
@@ -133,20 +142,22 @@ impl Client {
         })
     }
 
-    /// Starts the session of a host. The child is killed when it is dropped.
+    /// Starts the session of a host.
     pub async fn start(
         &self,
         host: &HostName,
         way: &Way,
         limits: &Limits,
         remote: &RemoteCommand,
-    ) -> Result<Child, String> {
+    ) -> Result<Process, String> {
         if let (Some(masters), Some(socket), true) =
             (&self.masters, &way.master, way.becomes_master)
         {
             for oldest in masters.to_stop(socket) {
                 // Its sessions go on, and it ends with the last one.
                 self.tell_master(&oldest, "stop").await;
+                // One that hangs does not remove it, and one that was killed has left it.
+                let _ = std::fs::remove_file(&oldest);
             }
         }
         let mut command = self.command();
@@ -155,9 +166,9 @@ impl Client {
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        command.spawn().map_err(|error| self.not_started(&error))
+            .stderr(Stdio::piped());
+        let master = way.master.clone().filter(|_| way.becomes_master);
+        Process::spawn(&mut command, master).map_err(|error| self.not_started(&error))
     }
 
     /// Notes that the session of a host was opened.
@@ -195,7 +206,9 @@ impl Client {
         command
             .arg("-S")
             .arg(socket)
-            .args(["-O", word, "--", "master"]);
+            // The name is none.
+            .args(["-o", "CanonicalizeHostname=no", "-O", word])
+            .args(["--", "master"]);
         command
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -208,13 +221,21 @@ impl Client {
         if let Some(config) = &self.ssh.config {
             command.arg("-F").arg(config);
         }
+        // The ssh for a jump host has no BatchMode, and would ask at the terminal or in a window.
+        command
+            .env("SSH_ASKPASS_REQUIRE", "force")
+            .env("SSH_ASKPASS", "/bin/false");
         command.stdin(Stdio::null()).kill_on_drop(true);
         command
     }
 
     fn not_started(&self, error: &std::io::Error) -> String {
         let program = self.ssh.program.display();
-        format!("cannot run '{program}': {error}; install the client of OpenSSH")
+        let fix = match error.kind() {
+            ErrorKind::NotFound => "; install the client of OpenSSH",
+            _ => "",
+        };
+        format!("cannot run '{program}': {error}{fix}")
     }
 }
 
@@ -248,9 +269,13 @@ fn session_options(way: &Way, limits: &Limits) -> Vec<OsString> {
             let mut path = OsString::from("ControlPath=");
             path.push(socket);
             add(&path);
-            let master = if way.becomes_master { "auto" } else { "no" };
+            let (master, persist) = match way.becomes_master {
+                true => ("auto", format!("{}m", limits.persist_min)),
+                // With a time, ssh would hide why its ProxyCommand failed.
+                false => ("no", "no".to_owned()),
+            };
             add(format!("ControlMaster={master}").as_ref());
-            add(format!("ControlPersist={}m", limits.persist_min).as_ref());
+            add(format!("ControlPersist={persist}").as_ref());
         }
         None => {
             add("ControlPath=none".as_ref());
@@ -335,7 +360,7 @@ mod tests {
         );
         let uses = options("", Some("/m/1"), false);
         assert!(
-            uses.contains("ControlPath=/m/1 -o ControlMaster=no"),
+            uses.contains("ControlPath=/m/1 -o ControlMaster=no -o ControlPersist=no"),
             "{uses}"
         );
     }

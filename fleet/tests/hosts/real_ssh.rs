@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use serde_json::json;
 
 use crate::client::Client;
 use crate::files::planning;
-use crate::stage::{daemon, shim};
+use crate::stage::{Stage, daemon, shim};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
@@ -384,6 +385,90 @@ fn unknown_host_key_is_not_accepted() {
     );
     assert!(text.contains("root@192.0.2.1:22"), "{text}");
     assert_eq!(fs::read_to_string(machine.path("known_hosts")).unwrap(), "");
+}
+
+/// Its ssh for the jump host writes to the standard error of the other one, which a master closes.
+#[test]
+fn reason_behind_a_jump_host_is_named() {
+    let daemon = daemon();
+    let Some(machine) = Machine::new(&daemon, "") else {
+        return;
+    };
+    let read = |name: &str| fs::read_to_string(machine.path(name)).unwrap();
+    let config = read("home/.ssh/config").replace("Host web1\n", "Host jump\n");
+    let host = "Host web1\n  HostName 127.0.0.1\n  Port 1\n  ProxyJump jump\n";
+    machine.write("home/.ssh/config", &format!("{host}{config}"));
+    machine.write("authorized_keys", &read("user_key.pub"));
+    machine.write("file", "x");
+    // It must not be asked, although the user has it.
+    let asked = machine.path("asked");
+    machine.write(
+        "askpass",
+        &format!("#!/bin/sh\necho >>{}\n", asked.display()),
+    );
+    fs::set_permissions(machine.path("askpass"), fs::Permissions::from_mode(0o755)).unwrap();
+    let known = read("known_hosts");
+    let (file, got) = (machine.path("file"), machine.path("got"));
+    let (file, got) = (file.to_str().unwrap(), got.to_str().unwrap());
+    for (name, text, expect, fix) in [
+        (
+            "known_hosts",
+            &*known,
+            "open failed: connect failed",
+            "check the host and its port",
+        ),
+        (
+            "known_hosts",
+            "",
+            "Host key verification failed",
+            "compare the key",
+        ),
+        (
+            "authorized_keys",
+            "",
+            "Permission denied (",
+            "ssh asks nothing here",
+        ),
+    ] {
+        machine.write("known_hosts", &known);
+        machine.write(name, text);
+        for arguments in [
+            &["hosts", "--probe"][..],
+            &["run", "--", "true"],
+            &["lock", "-m", "x"],
+            &["put", file],
+            &["get", "/a", got],
+        ] {
+            let mut command = machine.command(arguments);
+            command.env("SSH_ASKPASS", machine.path("askpass"));
+            command.env("SSH_ASKPASS_REQUIRE", "force");
+            let output = command.output().unwrap();
+            let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+            assert!(said.contains(expect), "{arguments:?}: {said}");
+            assert!(
+                fix.is_empty() || said.contains(fix),
+                "{arguments:?}: {said}"
+            );
+        }
+    }
+    assert!(!asked.exists());
+    assert_eq!(machine.masters(), [] as [PathBuf; 0]);
+}
+
+/// Its ssh was killed.
+#[test]
+fn socket_without_a_master_is_removed() {
+    let mut stage = Stage::new(&["web1"]);
+    stage.set_limits("masters = 1");
+    stage.set_fleet("[hosts]\ninclude = [\"web1\"]\n");
+    stage.set_host("web1", "exit 1\n");
+    let run = || stage.run(&["run", "--", "true"]);
+    run();
+    let socket = stage.path().join("r/remit-fleet").join("0".repeat(40));
+    drop(UnixListener::bind(&socket).unwrap());
+    assert!(socket.exists());
+    run();
+    assert!(!socket.exists());
 }
 
 /// ssh itself prints how to remove the old key.
