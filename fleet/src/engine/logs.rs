@@ -38,14 +38,14 @@ pub async fn merged<E: Future<Output = &'static str>>(
             Some((host.parse().ok()?, answered))
         })
         .collect();
-    let may_become_master = engine.keeps_masters(journals.len());
-    let details = journals.iter().map(|(host, answered)| {
-        let call = HostCall {
-            may_become_master,
-            ..detail(call, answered)
-        };
-        (host.clone(), Arc::new(call))
-    });
+    // As the first question: for all hosts of the call.
+    let call = &HostCall {
+        may_become_master: call.may_become_master && engine.keeps_masters(outcomes.len()),
+        ..call.clone()
+    };
+    let details = journals
+        .iter()
+        .map(|(host, answered)| (host.clone(), Arc::new(detail(call, answered))));
     let jobs = details.collect();
     let details = engine.call_each(jobs, end(), None).await;
     let texts = whole(engine, call, &journals, end).await;
