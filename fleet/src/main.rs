@@ -33,6 +33,7 @@ mod remote;
 mod request_id;
 mod selector;
 mod set;
+mod signals;
 mod ssh;
 mod terminal;
 

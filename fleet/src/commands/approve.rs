@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 
 use remit_common::text;
@@ -19,6 +20,7 @@ use crate::exit::{Exit, say};
 use crate::host_name::HostName;
 use crate::link::answer;
 use crate::remote::{self, Manner, NotDone};
+use crate::signals::stopped;
 use crate::terminal::Terminal;
 
 const TRIES: usize = 3;
@@ -26,6 +28,7 @@ const TRIES: usize = 3;
 const WORDS: usize = 1000;
 /// Digits of the digest that are typed.
 const TYPED: usize = 8;
+const INTERRUPTED: &str = "interrupted before its answer";
 
 pub async fn approve(engine: &Arc<Engine>, args: &ApproveArgs) -> Exit {
     match approved(engine, args).await {
@@ -242,6 +245,7 @@ async fn carry_out(engine: &Arc<Engine>, shown: &[HostRequest]) -> Result<bool, 
         limit: None,
         ..engine.manner()
     };
+    let mut stopped = pin!(stopped());
     for (at, one) in shown.iter().enumerate() {
         let job = one.job.to_string();
         let words = words(&["approve", &job, "--digest", one.digest.as_str(), "--json"]);
@@ -250,12 +254,16 @@ async fn carry_out(engine: &Arc<Engine>, shown: &[HostRequest]) -> Result<bool, 
             "{}: waiting for its end; Ctrl-C leaves, its job continues, and the others are not approved",
             one.host
         ));
-        let mut answers = engine.remit([(one.host.clone(), words)], patient).await;
+        let mut answers = tokio::select! {
+            biased;
+            answers = engine.remit([(one.host.clone(), words)], patient) => answers,
+            () = &mut stopped => vec![],
+        };
         let ended = match answers.pop() {
             Some((_, answer)) => answer
                 .map_err(String::from)
                 .and_then(|output| remote::object(&output, "end")),
-            None => Err("it was not asked".to_owned()),
+            None => Err(INTERRUPTED.to_owned()),
         };
         let ended = ended.map(|answer| (missing(&answer), end(&answer)));
         let why = match ended {
@@ -343,23 +351,28 @@ pub async fn deny(engine: &Arc<Engine>, args: &DenyArgs) -> Exit {
             words(&["deny", &job, &format!("--message={}", args.message)]),
         )
     });
-    let answers = engine.remit(asked, engine.manner()).await;
     say_missing(&waiting);
-    let is_partial = !unlisted(&args.target, &waiting).is_empty();
-    done(answers, "denied", is_partial)
+    match each_done(engine, asked.collect(), engine.manner(), "denied").await {
+        Exit::Ok if !unlisted(&args.target, &waiting).is_empty() => Exit::Failed,
+        exit => exit,
+    }
 }
 
-/// Prints what became of it on each host.
-pub fn done(
-    answers: Vec<(HostName, Result<Vec<u8>, NotDone>)>,
+/// Asks each host with its words, and prints what became of it there as its answer comes, or a signal ends the wait.
+pub async fn each_done(
+    engine: &Arc<Engine>,
+    asked: Vec<(HostName, Vec<String>)>,
+    manner: Manner,
     word: &str,
-    has_failed: bool,
 ) -> Exit {
-    let mut exit = match has_failed {
-        true => Exit::Failed,
-        false => Exit::Ok,
+    let hosts: Vec<HostName> = asked.iter().map(|(host, _)| host.clone()).collect();
+    let mut exit = Exit::Ok;
+    let end = async {
+        stopped().await;
+        INTERRUPTED
     };
-    for (host, answer) in answers {
+    let done = |at: usize, answer: Result<_, NotDone>| {
+        let host = hosts.get(at).map_or("?", HostName::as_str);
         match answer {
             Ok(_) => {
                 let _ = print(&format!("{host}: {word}\n"));
@@ -369,7 +382,8 @@ pub fn done(
                 exit = Exit::Failed;
             }
         }
-    }
+    };
+    engine.remit_until(asked, manner, end, done).await;
     exit
 }
 

@@ -1,6 +1,5 @@
 //! `remit-fleet get` and `put`: a file of each host, or files to each host. A line for each that is there, as they come.
 
-use std::future::pending;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -8,12 +7,12 @@ use std::sync::Arc;
 
 use remit_plan::Upload;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
 use super::render::print;
 use super::run::chosen;
 use crate::args::{GetArgs, PutArgs};
-use crate::engine::{Engine, each};
+use crate::engine::{Engine, each_in};
 use crate::exit::{Exit, say};
 use crate::files::directory::{Directory, Made};
 use crate::files::local::{Existing, Part};
@@ -22,6 +21,7 @@ use crate::files::shown;
 use crate::files::targets::Targets;
 use crate::files::transfer::{self, Bound, Road};
 use crate::host_name::HostName;
+use crate::signals::stopped;
 
 /// A file that was fetched.
 struct Fetched {
@@ -155,7 +155,9 @@ async fn on_each<T: Send + 'static>(
 ) -> ControlFlow<Exit, Exit> {
     let mut exit = Exit::Ok;
     let mut open: Vec<Option<&HostName>> = hosts.iter().map(Some).collect();
-    let all = each(works, engine.manner().at_a_time, |at, outcome| {
+    let mut tasks = JoinSet::new();
+    let at_a_time = engine.manner().at_a_time;
+    let all = each_in(&mut tasks, works, at_a_time, |at, outcome| {
         if outcome.is_err() {
             exit = Exit::Failed;
         }
@@ -168,28 +170,12 @@ async fn on_each<T: Send + 'static>(
         () = all => return ControlFlow::Continue(exit),
         () = stopped() => {}
     }
+    // Their parts are removed by then.
+    tasks.shutdown().await;
     for host in open.into_iter().flatten() {
         done(host, Err(ended.to_owned()));
     }
     ControlFlow::Break(Exit::Failed)
-}
-
-/// Waits for a signal that would end this program.
-async fn stopped() {
-    let kinds = [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ];
-    match kinds.map(signal) {
-        [Ok(mut one), Ok(mut two), Ok(mut three)] => tokio::select! {
-            _ = one.recv() => {}
-            _ = two.recv() => {}
-            _ = three.recv() => {}
-        },
-        // It ends the program at once, as usual.
-        _ => pending().await,
-    }
 }
 
 fn line(text: &impl ToString) {

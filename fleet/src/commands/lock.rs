@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::approve::done;
+use super::approve::each_done;
 use super::pending::{chosen, words};
 use crate::args::{LockArgs, UnlockArgs};
 use crate::engine::Engine;
@@ -32,6 +32,5 @@ async fn on_each(engine: &Arc<Engine>, on: Option<&str>, words: Vec<String>, wor
         at_a_time: AT_A_TIME,
         ..engine.manner()
     };
-    let answers = engine.remit(asked, manner).await;
-    done(answers, word, false)
+    each_done(engine, asked.collect(), manner, word).await
 }

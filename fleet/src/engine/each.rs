@@ -6,8 +6,21 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 /// Does all works, at most `at_a_time` at once, and hands over the outcome of each as it comes, with its number. Dropping the
-/// future ends all of them.
+/// future ends all of them soon.
 pub async fn each<W, O>(
+    works: impl IntoIterator<Item = W>,
+    at_a_time: usize,
+    done: impl FnMut(usize, O),
+) where
+    W: Future<Output = O> + Send + 'static,
+    O: Send + 'static,
+{
+    each_in(&mut JoinSet::new(), works, at_a_time, done).await;
+}
+
+/// As [`each`], for whoever ends the tasks.
+pub async fn each_in<W, O>(
+    tasks: &mut JoinSet<(usize, O)>,
     works: impl IntoIterator<Item = W>,
     at_a_time: usize,
     mut done: impl FnMut(usize, O),
@@ -16,7 +29,6 @@ pub async fn each<W, O>(
     O: Send + 'static,
 {
     let slots = Arc::new(Semaphore::new(at_a_time));
-    let mut tasks = JoinSet::new();
     for (at, work) in works.into_iter().enumerate() {
         let slots = Arc::clone(&slots);
         tasks.spawn(async move {

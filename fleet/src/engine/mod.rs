@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-pub use each::each;
+pub use each::{each, each_in};
 
 use crate::config::{Fleet, Host};
 use crate::host_name::HostName;
@@ -204,21 +204,61 @@ impl Engine {
             .iter()
             .map(|(host, _)| (host.clone(), Err(NotDone::not_asked())))
             .collect();
-        let asked = hosts.into_iter().map(|(host, words)| {
-            let engine = Arc::clone(self);
-            async move {
-                let words: Vec<&str> = words.iter().map(String::as_str).collect();
-                let limits = &engine.fleet.limits;
-                remote::remit(&engine.ssh, limits, &host, (&words, manner)).await
-            }
-        });
-        each(asked, manner.at_a_time, |at, outcome| {
+        let end = std::future::pending();
+        self.remit_until(hosts, manner, end, |at, outcome| {
             if let Some((_, slot)) = outcomes.get_mut(at) {
                 *slot = outcome;
             }
         })
         .await;
         outcomes
+    }
+
+    /// As [`Engine::remit`], until `end` says why nothing more is waited for. Hands over the outcome of each host as it comes, with
+    /// its number.
+    pub async fn remit_until(
+        self: &Arc<Self>,
+        hosts: Vec<(HostName, Vec<String>)>,
+        manner: Manner,
+        end: impl Future<Output = &'static str>,
+        mut done: impl FnMut(usize, Result<Vec<u8>, NotDone>),
+    ) {
+        let asked: Vec<_> = hosts
+            .iter()
+            .map(|_| Arc::new(AtomicBool::new(false)))
+            .collect();
+        let mut open = vec![true; hosts.len()];
+        let works = hosts.into_iter().zip(&asked).map(|((host, words), asked)| {
+            let (engine, asked) = (Arc::clone(self), Arc::clone(asked));
+            async move {
+                asked.store(true, Ordering::Relaxed);
+                let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                let limits = &engine.fleet.limits;
+                remote::remit(&engine.ssh, limits, &host, (&words, manner)).await
+            }
+        });
+        let all = each(works, manner.at_a_time, |at, outcome| {
+            if let Some(open) = open.get_mut(at) {
+                *open = false;
+            }
+            done(at, outcome);
+        });
+        let why = tokio::select! {
+            biased;
+            () = all => return,
+            why = end => why,
+        };
+        for (at, asked) in asked
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| open.get(*at) == Some(&true))
+        {
+            let outcome = match asked.load(Ordering::Relaxed) {
+                true => NotDone::Unknown(why.to_owned()),
+                false => NotDone::not_asked(),
+            };
+            done(at, Err(outcome));
+        }
     }
 
     /// Asks as many hosts at a time as calls do, and waits for an answer for a while beyond the login.

@@ -1,4 +1,4 @@
-//! Serves an MCP client on stdin and stdout until either closes. It does not wait for calls in flight, because jobs belong
+//! Serves an MCP client on stdin and stdout until either closes or a signal comes. It does not wait for calls in flight, because jobs belong
 //! to their hosts.
 
 mod call;
@@ -22,6 +22,7 @@ use crate::config::ConfigError;
 use crate::engine::Engine;
 use crate::exit::{Exit, say};
 use crate::set::Sets;
+use crate::signals::stopped;
 
 use server::Server;
 use transport::{Stdio, Table};
@@ -67,6 +68,11 @@ pub async fn serve(engine: Result<Arc<Engine>, ConfigError>) -> Exit {
     tokio::select! {
         biased;
         () = ended => Exit::Ok,
+        // Clients end servers so, too. What is begun leaves nothing behind here.
+        () = stopped() => {
+            sets.end();
+            Exit::Ok
+        }
         why = broken(why) => why.map_or(Exit::Ok, |why| {
             say(&why);
             Exit::Output

@@ -1,6 +1,7 @@
 //! What an approver types: `pending`, `approve`, `deny`, `lock`, `unlock`, on real hosts and on hosts that lie.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -619,6 +620,25 @@ fn answer_counts_though_standard_error_stays_open() {
 }
 
 #[test]
+fn interrupted_lock_names_what_is_known() {
+    let stage = Stage::new(&["web1", "web2"]);
+    stage.set_host("web1", "exit 0\n");
+    stage.set_host("web2", "exec sleep 1000\n");
+    let mut command = stage.command(&["lock", "-m", "x"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut lock = command.spawn().unwrap();
+    let mut lines = BufReader::new(lock.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    assert_eq!(first, "web1: locked", "while the other is silent");
+    kill(Pid::from_raw(lock.id().cast_signed()), Signal::SIGINT).unwrap();
+    let left = lock.wait_with_output().unwrap();
+    let err = String::from_utf8(left.stderr).unwrap();
+    let expect =
+        "remit-fleet: web2: whether it is locked is not known: interrupted before its answer\n";
+    assert_eq!((left.status.code(), &*err), (Some(1), expect));
+}
+
+#[test]
 fn lock_reaches_all_hosts_at_once_and_names_the_silent_ones() {
     let (stage, daemons) = fleet(["web1", "web2", "down"], [TRUE; 3]);
     stage.set_host(
@@ -626,10 +646,16 @@ fn lock_reaches_all_hosts_at_once_and_names_the_silent_ones() {
         "echo 'ssh: connect to host down: No route to host' >&2; exit 255\n",
     );
     let why = "what's it doing? `id` \"$HOME\" \\ !x";
+    // Each is named as its answer comes.
+    let sorted = |out: &str| {
+        let mut lines: Vec<String> = out.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
     let (status, out, err) = run(&stage, &["lock", "-m", why]);
     assert_eq!(
-        (status, &*out),
-        (Some(1), "web1: locked\nweb2: locked\n"),
+        (status, sorted(&out)),
+        (Some(1), sorted("web1: locked\nweb2: locked\n")),
         "{err}"
     );
     assert!(
@@ -646,8 +672,8 @@ fn lock_reaches_all_hosts_at_once_and_names_the_silent_ones() {
     }
     let (status, out, err) = run(&stage, &["unlock", "--on", "web*"]);
     assert_eq!(
-        (status, &*out, &*err),
-        (Some(0), "web1: unlocked\nweb2: unlocked\n", "")
+        (status, sorted(&out), &*err),
+        (Some(0), sorted("web1: unlocked\nweb2: unlocked\n"), "")
     );
     // The host says who may not.
     let (status, out, err) = stage.run(&["lock", "--on", "web1", "-m", "x"]);

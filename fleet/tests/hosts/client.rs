@@ -6,6 +6,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 /// A watchdog: no test waits for its end.
@@ -109,6 +111,12 @@ impl Client {
         assert_eq!(result["isError"], true, "{result}");
         let message = result["structuredContent"]["error"]["message"].as_str();
         message.unwrap().to_owned()
+    }
+
+    /// Ends it by this signal, with its input open.
+    pub fn end_by(mut self, signal: Signal) -> ExitStatus {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+        self.child.wait().unwrap()
     }
 
     /// Closes standard input, and returns the status and what was still to come.

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -281,7 +282,7 @@ fn signal_in_the_middle_leaves_no_file() {
             "printf abc; echo 'mcp-shim: job ab waits for an approval' >&2; exec sleep 1000\n";
         stage.set_host(host, script);
     }
-    let to = home(&stage);
+    let to = home(&stage).join("new");
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGKILL] {
         let mut command = stage.command(&["get", "--on", "*", "/a", to.to_str().unwrap()]);
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -308,7 +309,29 @@ fn signal_in_the_middle_leaves_no_file() {
         let rest: Vec<String> = lines.map(Result::unwrap).collect();
         assert_eq!(rest.len(), 2, "{rest:?}");
         assert!(rest[0].contains("not fetched: interrupted before it was whole"));
-        assert_eq!(names(&to), [""; 0], "{signal}");
+        assert!(!to.exists(), "{signal}");
+    }
+}
+
+/// As some clients end their servers.
+#[test]
+fn server_that_is_ended_leaves_no_part() {
+    let (stage, dir) = with_files(&["web1"]);
+    let asked = dir.join(".asked");
+    let script = format!("printf abc; touch '{}'; exec sleep 1000\n", asked.display());
+    stage.set_host("web1", &script);
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut client = stage.client();
+        client.start_tool("download", json!({"path": "/a", "to": "new"}));
+        let start = Instant::now();
+        while !asked.exists() {
+            assert!(start.elapsed() < Duration::from_secs(30), "it is not asked");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(client.end_by(signal).code(), Some(0));
+        fs::remove_file(&asked).unwrap();
+        // Others may write into the first directory.
+        assert_eq!(names(&dir.join("new")), [""; 0], "{signal}");
     }
 }
 
