@@ -3,12 +3,12 @@
 //! **Invariant:** it neither makes nor uses a master connection to the host.
 
 use std::process::ExitStatus;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use remit_common::text;
 use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::config::Limits;
 use crate::host_name::HostName;
@@ -22,6 +22,8 @@ const LARGEST: u64 = 1 << 20;
 const EXCERPT: usize = 120;
 /// Time for the last words of an ssh that has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Further logins of a host that takes no more at once, which is urgent to reach.
+const AGAIN: u32 = 3;
 /// How an object begins.
 const START: &[u8] = b"{\"";
 /// Of ssh itself.
@@ -71,6 +73,29 @@ impl From<NotDone> for String {
 /// Returns what `remit WORDS` printed. The login is a person's, and ends with its command: through a master connection that
 /// stays open, another program of this user could approve without the key.
 pub async fn remit(
+    ssh: &ssh::Client,
+    limits: &Limits,
+    host: &HostName,
+    what: (&[&str], Manner),
+) -> Result<Vec<u8>, NotDone> {
+    for _ in 0..AGAIN {
+        match remit_once(ssh, limits, host, what).await {
+            // No key was exchanged, so nothing was started.
+            Err(NotDone::Unknown(why)) if reason::is_crowded(&why) => sleep(pause()).await,
+            answered => return answered,
+        }
+    }
+    remit_once(ssh, limits, host, what).await
+}
+
+/// Returns 0.3 to 2 seconds, another time for each host: sshd refuses at random.
+fn pause() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nanoseconds = now.map_or(0, |now| now.subsec_nanos());
+    Duration::from_millis(300 + u64::from(nanoseconds / 1000 % 1700))
+}
+
+async fn remit_once(
     ssh: &ssh::Client,
     limits: &Limits,
     host: &HostName,

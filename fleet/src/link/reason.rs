@@ -184,17 +184,24 @@ const KNOWN: [KnownReason; 13] = [
         "if it is mcp-shim, install remit there",
     ),
     KnownReason::new(
-        "kex_exchange_identification: ",
+        CLOSED,
         "an ssh server, of the host or of a jump host, closes the connection",
         "if it takes no more logins at once (MaxStartups of sshd), set a smaller parallel in [limits] of fleet.toml; otherwise \
          '{ssh} -v HOST' says more",
     ),
 ];
+const CLOSED: &str = "kex_exchange_identification: ";
 const NO_MASTERS: &str = "set masters = 0 in [limits] of fleet.toml";
 
 /// Returns what is known about these words.
 pub fn known(said: &str) -> Option<&'static KnownReason> {
     KNOWN.iter().find(|known| said.contains(known.words))
+}
+
+/// Returns true if an ssh server of the way perhaps takes no more logins at once: the connection was closed before the exchange of
+/// keys, and nothing else is known.
+pub fn is_crowded(said: &str) -> bool {
+    !said.contains("open failed") && known(said).is_some_and(|known| known.words == CLOSED)
 }
 
 /// Returns the sentence about a session that failed. `end` says how it ended, `strange` what was printed before, `ssh` how
@@ -233,24 +240,27 @@ mod tests {
         let refused = "channel 0: open failed: connect failed: Connection refused";
         let after = "stdio forwarding failed\r\nkex_exchange_identification: Connection closed by remote host\r\n\
                      Connection closed by UNKNOWN port 65535\r\n";
-        for (said, expect, is_reason) in [
+        for (said, expect, is_reason, is_crowd) in [
             (
                 format!("{refused}\r\n{after}"),
                 "channel 0: open failed: connect failed: Connection refused; kex_exchange_identification: Connection closed by \
                  remote host; Connection closed by UNKNOWN port 65535",
                 true,
+                false,
             ),
-            (format!("a\nb\nc\n{after}d\n"), "b; c; d", true),
+            (format!("a\nb\nc\n{after}d\n"), "b; c; d", true, false),
             (
                 after.to_owned(),
                 "stdio forwarding failed; kex_exchange_identification: Connection closed by remote host; Connection closed by \
                  UNKNOWN port 65535",
                 false,
+                true,
             ),
             (
                 "Warning: added\nConnection closed by 10.0.0.1 port 22\n".to_owned(),
                 "Warning: added; Connection closed by 10.0.0.1 port 22",
                 true,
+                false,
             ),
         ] {
             let mut tail = Tail::default();
@@ -259,6 +269,7 @@ mod tests {
             assert_eq!(said, expect);
             let sentence = sentence("ssh ended with status 255", &said, "", "ssh");
             assert_eq!(!gives_no_reason(&sentence), is_reason, "{sentence}");
+            assert_eq!(is_crowded(&sentence), is_crowd, "{sentence}");
         }
     }
 

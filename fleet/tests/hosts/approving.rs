@@ -619,6 +619,20 @@ fn answer_counts_though_standard_error_stays_open() {
     assert_eq!((status, &*out, &*err), (Some(0), expect, ""));
 }
 
+/// As an sshd with many logins at once, which refuses some at random.
+#[test]
+fn host_that_takes_no_more_logins_is_asked_again() {
+    let stage = Stage::new(&["web1"]);
+    let script = "echo 'kex_exchange_identification: Connection closed by remote host' >&2\n\
+         echo 'Connection closed by 192.0.2.1 port 22' >&2\n\
+         mkdir \"$dir/hosts/.once\" && exit 255\n\
+         exit 0\n";
+    stage.set_host("web1", script);
+    let (status, out, err) = stage.run(&["lock", "-m", "x"]);
+    assert_eq!((status, &*out), (Some(0), "web1: locked\n"), "{err}");
+    assert_eq!(stage.logins().len(), 2);
+}
+
 #[test]
 fn interrupted_lock_names_what_is_known() {
     let stage = Stage::new(&["web1", "web2"]);

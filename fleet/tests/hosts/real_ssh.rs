@@ -119,6 +119,14 @@ impl Machine {
             .count()
     }
 
+    fn set_connect_s(&self, seconds: u32) {
+        let text = fs::read_to_string(self.path("home/.config/remit/fleet.toml")).unwrap();
+        let (before, rest) = text.split_once("connect_s = ").unwrap();
+        let (_, after) = rest.split_once('\n').unwrap();
+        let text = format!("{before}connect_s = {seconds}\n{after}");
+        self.write("home/.config/remit/fleet.toml", &text);
+    }
+
     fn masters(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.path("r/remit-fleet"))
             .into_iter()
@@ -198,6 +206,7 @@ fn master_that_hangs_is_left_for_a_new_one() {
     let Some(machine) = Machine::new(&daemon, "") else {
         return;
     };
+    machine.set_connect_s(5);
     let run = || machine.command(&["run", "--", "true"]).output().unwrap();
     assert!(run().status.success());
     let master = hanging(&machine);
@@ -224,6 +233,7 @@ fn master_that_hangs_is_left_by_a_transfer() {
         let run = machine.command(&["run", "--", "true"]).output().unwrap();
         assert!(run.status.success(), "{run:?}");
         let master = hanging(&machine);
+        machine.set_connect_s(2);
         let mut first = machine.command(words).spawn().unwrap();
         let start = Instant::now();
         while !machine.masters().is_empty() && start.elapsed() < Duration::from_secs(60) {
@@ -235,6 +245,7 @@ fn master_that_hangs_is_left_by_a_transfer() {
         let pid = Pid::from_raw(first.id().try_into().unwrap());
         kill(pid, Signal::SIGTERM).unwrap();
         first.wait().unwrap();
+        machine.set_connect_s(10);
         let again = is_left.then(|| machine.command(words).output().unwrap());
         kill(master, Signal::SIGKILL).unwrap();
         assert!(is_left && goes_on, "{words:?}: {is_left} {goes_on}");
@@ -252,9 +263,7 @@ fn master_that_answers_stays_after_a_silent_transfer() {
     };
     let run = machine.command(&["run", "--", "true"]).output().unwrap();
     assert!(run.status.success(), "{run:?}");
-    let fleet = fs::read_to_string(machine.path("home/.config/remit/fleet.toml")).unwrap();
-    let fleet = fleet.replace("connect_s = 10", "connect_s = 1");
-    machine.write("home/.config/remit/fleet.toml", &fleet);
+    machine.set_connect_s(1);
     let login = fs::read_to_string(machine.path("login")).unwrap();
     let login = login.replacen('\n', "\nsleep 4\n", 1);
     machine.write("login", &login);
