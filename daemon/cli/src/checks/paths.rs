@@ -36,10 +36,14 @@ type AcceptedReason<'a> = &'a dyn Fn(&str, &str) -> Option<String>;
 
 fn judge(report: &Report, agents: &[String], accepted: AcceptedReason<'_>) -> Vec<Check> {
     let unknown = report.unknown.len().saturating_add(report.more_unknown);
-    let subjects = report.subjects.iter();
-    let subjects = subjects.filter(|subject| agents.contains(&subject.name));
-    let checks = subjects.map(|subject| {
-        let name = format!("{}: paths", subject.name);
+    let checks = agents.iter().map(|agent| {
+        let name = format!("{agent}: paths");
+        let mut subjects = report.subjects.iter();
+        // For example of a directory service, or the time was over.
+        let Some(subject) = subjects.find(|subject| subject.name == *agent) else {
+            let why = format!("remit-prove did not judge it: remit prove {agent}");
+            return Check::skipped(name, why);
+        };
         let reason = |goal: &str| accepted(&subject.name, goal);
         let mut reaches = subject.reaches.iter();
         match reaches.find(|path| reason(&path.goal).is_none()) {
@@ -117,6 +121,9 @@ mod tests {
             whys(&judge(&report, &["b".to_owned()], &|_, _| None)),
             Vec::<String>::new()
         );
+        let why = "remit-prove did not judge it: remit prove ldap".to_owned();
+        let unjudged = judge(&report, &["ldap".to_owned()], &|_, _| None);
+        assert_eq!(unjudged, [Check::skipped("ldap: paths", why)]);
         let accepted = judge(&report, &["a".to_owned()], &|agent, goal| {
             (agent == "a" && goal == "root").then(|| "it is trusted".to_owned())
         });
