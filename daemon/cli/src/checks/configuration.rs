@@ -1,5 +1,6 @@
 //! Checks if the daemon accepts the configuration and the policy of the files, and if it has them in force.
 
+use nix::unistd::geteuid;
 use remit_common::admin::Status;
 
 use super::report::{Check, or_ok};
@@ -11,7 +12,18 @@ const NAME: &str = "configuration and policy";
 pub fn checks(status: Option<&Status>) -> Vec<Check> {
     let found = status.map_or_else(Vec::new, not_in_force);
     let in_force = status.map(|status| (status.policy.as_str(), status.policy_texts.as_str()));
-    judge(admin_socket::check_configuration(), in_force, found)
+    let answer = admin_socket::check_configuration();
+    judge(for_user(answer, geteuid().is_root()), in_force, found)
+}
+
+/// Another user than root may be unable to read a file that the daemon reads.
+fn for_user(answer: Result<ConfigAnswer, String>, is_root: bool) -> Result<ConfigAnswer, String> {
+    match answer {
+        Ok(ConfigAnswer::Refused { .. }) if !is_root => {
+            Err("only root can check this: sudo remit doctor".to_owned())
+        }
+        answer => answer,
+    }
 }
 
 fn not_in_force(status: &Status) -> Vec<Check> {
@@ -116,6 +128,20 @@ mod tests {
         let unknown = "policy ab of the files; which one is in force is not known";
         let found = judge(files(), None, Vec::new());
         assert_eq!(found, [Check::ok(NAME, unknown)]);
+        let refused = || ConfigAnswer::Refused {
+            errors: vec![ConfigFinding {
+                what: "/etc/remit/policy.d/60.toml: error: Permission denied".into(),
+                help: None,
+            }],
+            warnings: Vec::new(),
+        };
+        for (is_root, is_failure) in [(true, true), (false, false)] {
+            let found = judge(for_user(Ok(refused()), is_root), None, Vec::new());
+            assert_eq!(found.len(), 1);
+            assert_eq!(!whys(&found).is_empty(), is_failure, "{found:?}");
+            let passed = for_user(files(), is_root);
+            assert_eq!(passed, files());
+        }
         let stale = Check::warning(NAME, "changed", "restart");
         let found = judge(files(), Some(("ab", "12")), vec![stale.clone()]);
         assert_eq!(found, [stale]);
