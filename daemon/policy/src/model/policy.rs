@@ -163,6 +163,15 @@ impl Policy {
         self.accepts.iter().find(|one| one.is_about(agent, goal))
     }
 
+    /// Returns the names of rules and of accepted paths: no two have the same.
+    pub fn rule_names(&self) -> impl Iterator<Item = &str> {
+        let grants = self.grants.iter().map(|rule| &rule.id);
+        let denies = self.denies.iter().map(|rule| &rule.id);
+        let accepts = self.accepts.iter().map(|one| &one.id);
+        let ids = grants.chain(denies).chain(accepts);
+        ids.filter_map(|id| id.name.as_deref())
+    }
+
     pub fn rules(&self) -> usize {
         self.grants.len().saturating_add(self.denies.len())
     }

@@ -99,11 +99,10 @@ pub fn find(
     resolve: &dyn Fn(&str) -> Option<String>,
 ) -> Candidates {
     let mut found = Candidates::default();
-    let mut taken: BTreeSet<String> = loaded
-        .policy
-        .commands()
-        .map(|command| command.name.clone())
-        .collect();
+    // A candidate that was copied may be a rule alone.
+    let commands = loaded.policy.commands().map(|command| &*command.name);
+    let names_in_use = commands.chain(loaded.policy.rule_names());
+    let mut taken: BTreeSet<String> = names_in_use.map(str::to_owned).collect();
     let mut sources = loaded.sources.clone();
     for (at, family) in denials.families().into_iter().enumerate() {
         let made = match at < MOST {
@@ -442,6 +441,32 @@ verdict = "allow"
                 .collect();
             assert_eq!(found.len(), expect.len(), "{toml}");
             assert!(expect.iter().all(|text| toml.starts_with(text)), "{toml}");
+        }
+    }
+
+    #[test]
+    fn name_of_a_copied_candidate_is_not_used_again() {
+        let candidates = |unit: &str, texts: &[&str]| {
+            let args = vec![("unit".to_owned(), unit.to_owned())];
+            let what = PastWhat::Named {
+                name: "unit.reload".to_owned(),
+                effect: Effect::Change,
+                args: RecordedValue::Known(args),
+                has_stdin: false,
+                has_env: false,
+            };
+            let mut denials = RepeatedDenials::default();
+            for _ in 0..3 {
+                denials.add(request(64001, "not_found", what.clone(), &[]), deny);
+            }
+            let names = Names::of_other_machine(Vec::new());
+            find(&denials, &load(texts), &names, &|_| None).accepted
+        };
+        let copied = candidates("a.service", &[POLICY]);
+        let later = candidates("b.service", &[POLICY, &copied[0].toml]);
+        for (found, name) in [(copied, "seen.unit-reload"), (later, "seen.unit-reload-2")] {
+            let line = format!("name = \"{name}\"\n");
+            assert!(found[0].toml.contains(&line), "{}", found[0].toml);
         }
     }
 
