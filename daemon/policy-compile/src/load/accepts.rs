@@ -30,6 +30,18 @@ impl Loading<'_> {
         let (Some(agent), Some(reaches), Some(reason)) = (agent, reaches, reason) else {
             return;
         };
+        let accepted = AcceptedPath {
+            id,
+            agent: agent.value.to_owned(),
+            reaches: reaches.value.to_owned(),
+            reason: reason.value.to_owned(),
+        };
+        // Before the machine is asked about a name of any length.
+        if let Some(why) = accepted.fault() {
+            let help = "write one line of plain text for each key";
+            report.error_with_help(header, format!("this [[accept]] {why}"), help);
+            return;
+        }
         let goals = ["root", "remit"];
         let accounts = [
             (&agent, true, "nothing is accepted for it"),
@@ -50,18 +62,6 @@ impl Loading<'_> {
             let help = "write the name of a user, \"#1000\" for a uid without one, or of what is reached: \"root\" or \"remit\"";
             report.warning(name.span.clone(), message, Some(help));
         }
-        let accepted = AcceptedPath {
-            id,
-            agent: agent.value.to_owned(),
-            reaches: reaches.value.to_owned(),
-            reason: reason.value.to_owned(),
-        };
-        match accepted.fault() {
-            None => self.accepts.push(accepted),
-            Some(why) => {
-                let help = "write one line of plain text for each key";
-                report.error_with_help(header, format!("this [[accept]] {why}"), help);
-            }
-        }
+        self.accepts.push(accepted);
     }
 }

@@ -9,6 +9,9 @@ use crate::model::command::CommitUse;
 use crate::model::machine::Machine;
 use crate::model::policy::{CHANGE, Policy, RUN};
 
+/// Bytes of the name of a caller.
+const LONGEST_NAME: usize = 256;
+
 /// The uid of a member of one group and nothing else: the greatest that can have grants; no range of users has it.
 const SOMEBODY: u32 = 0x7fff_ffff;
 
@@ -22,6 +25,10 @@ impl Subject {
     /// Parses `user` with all groups of a login; `%group` or `%#gid`, a user only in it; `#uid`, that uid in no group.
     pub fn named(text: &str, machine: &dyn Machine) -> Result<Self, String> {
         let shown = line(text.as_bytes(), 96);
+        // The machine is not asked about it: a question has a bound.
+        if text.len() > LONGEST_NAME {
+            return Err(format!("'{shown}' is over {LONGEST_NAME} bytes"));
+        }
         let (uid, gids) = if let Some(digits) = text.strip_prefix("%#") {
             (SOMEBODY, vec![number(digits)?])
         } else if let Some(digits) = text.strip_prefix('#') {
@@ -153,6 +160,24 @@ impl Call {
                 effect: self.effect,
                 args: &self.args,
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Ids, MachineTable};
+
+    #[test]
+    fn machine_is_asked_about_names_of_bounded_length_only() {
+        for (length, is_asked) in [(LONGEST_NAME, true), (LONGEST_NAME + 1, false)] {
+            let name = "x".repeat(length);
+            let machine = MachineTable {
+                users: [(name.clone(), Ids { uid: 7, gid: 7 })].into(),
+                ..MachineTable::default()
+            };
+            assert_eq!(Subject::named(&name, &machine).is_ok(), is_asked);
         }
     }
 }
