@@ -169,7 +169,7 @@ pub(crate) fn profile_lines(profile: &Profile) -> Vec<String> {
         }
     }
     if let Some(space) = profile.space {
-        table.text("space", &limits::print_bytes(space));
+        table.raw("space", &limits::print_bytes(space));
     }
     if profile.eyes == Eyes::Root {
         table.text("eyes", "root");

@@ -64,7 +64,7 @@ fn profile(name: &'static str) -> impl Strategy<Value = String> {
     ]);
     let plan = some_of(&[
         "eyes = 'root'",
-        "space = '1G'",
+        "space = 1048577",
         "network = ['deb.debian.org:80']",
         "env = { LC_ALL = 'C' }",
     ]);

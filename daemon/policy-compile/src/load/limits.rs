@@ -155,6 +155,14 @@ impl Unit {
             .checked_mul(*worth)
     }
 
+    /// Returns the value as a file has it: a number has no quotes.
+    fn print(&self, amount: u64) -> String {
+        match self.show(amount) {
+            plain if plain.bytes().all(|byte| byte.is_ascii_digit()) => plain,
+            text => format!("\"{text}\""),
+        }
+    }
+
     fn show(&self, amount: u64) -> String {
         let whole = |(_, worth): &&(&str, u64)| amount.is_multiple_of(*worth) && amount > 0;
         match self.suffixes.iter().find(whole) {
@@ -168,16 +176,9 @@ pub(crate) fn print(limits: &ProfileLimits) -> Option<String> {
     fn item<T: Display>(key: &str, value: Option<T>) -> Option<String> {
         value.map(|value| format!("{key} = {value}"))
     }
-    let quoted = |unit: &Unit, amount: u64| match unit.show(amount) {
-        plain if plain.bytes().all(|byte| byte.is_ascii_digit()) => plain,
-        text => format!("\"{text}\""),
-    };
-    let bytes = |amount: Option<u64>| amount.map(|amount| quoted(&BYTES, amount));
+    let bytes = |amount: Option<u64>| amount.map(print_bytes);
     let items: Vec<String> = [
-        item(
-            "runtime",
-            limits.runtime_s.map(|s| quoted(&SECONDS, s.into())),
-        ),
+        item("runtime", limits.runtime_s.map(|s| SECONDS.print(s.into()))),
         item("memory", bytes(limits.memory)),
         item("tasks", limits.tasks),
         item("cpu", limits.cpu_percent.map(|cpu| format!("\"{cpu}%\""))),
@@ -191,7 +192,7 @@ pub(crate) fn print(limits: &ProfileLimits) -> Option<String> {
 }
 
 pub(crate) fn print_bytes(bytes: u64) -> String {
-    BYTES.show(bytes)
+    BYTES.print(bytes)
 }
 
 pub(crate) fn print_seconds(seconds: u32) -> String {
