@@ -50,7 +50,7 @@ const NEVER_WRITTEN: [&str; 26] = [
     "/var/tmp",
 ];
 /// Everything beneath them belongs to the system itself, or the kernel.
-const NEVER_WRITTEN_BENEATH: [&str; 15] = [
+const NEVER_WRITTEN_BENEATH: [&str; 17] = [
     "/bin",
     "/dev",
     "/lib",
@@ -62,8 +62,10 @@ const NEVER_WRITTEN_BENEATH: [&str; 15] = [
     "/sys",
     "/usr/bin",
     "/usr/lib",
+    "/usr/lib32",
     "/usr/lib64",
     "/usr/libexec",
+    "/usr/libx32",
     "/usr/sbin",
     "/usr/share",
 ];
@@ -299,6 +301,8 @@ mod tests {
         for path in [
             "/usr/bin/env",
             "/lib/modules",
+            "/usr/lib32/a",
+            "/usr/libx32",
             "/sys/kernel",
             "/proc/sys",
             "/dev/sda",
