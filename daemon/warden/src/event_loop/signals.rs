@@ -127,7 +127,7 @@ impl Warden {
             {
                 let why = format!(
                     "policy: error: an account has changed since the policy was loaded, so the policy was read again. \
-                     Policy {} would give somebody more permissions, so an administrator has to load it: remit policy reload",
+                     Policy {} is not the one in force, and may give more permissions, so an administrator has to load it: remit policy reload",
                     short(&live.digest)
                 );
                 policies.reject(reports, why, None);
