@@ -195,6 +195,7 @@ mod impersonators {
 mod interface_addresses;
 mod names;
 mod programs;
+mod taken_uids;
 mod trust;
 mod unreachable;
 
@@ -210,6 +211,7 @@ pub use impersonators::impersonators;
 pub use interface_addresses::InterfaceAddresses;
 pub use names::{LastKnown, Names};
 pub use programs::{only_root_changes, only_root_names};
+pub use taken_uids::taken_uids;
 pub use trust::Owners;
 pub use unreachable::{approvers, unreachable_grantees};
 
@@ -269,6 +271,10 @@ impl Loaded {
                 let memberless = unreachable::memberless_denials(&policy, names, has_directory);
                 warnings.extend(memberless);
                 warnings.extend(InterfaceAddresses::ask(names).warnings(&policy));
+                if policy.rules() == 0 && !sources.is_empty() {
+                    let why = "none of its files has a rule, so nobody has any permission";
+                    warnings.push(Diagnostic::whole(Severity::Warning, "policy", why));
+                }
                 Ok(Self {
                     policy,
                     warnings,

@@ -43,6 +43,7 @@ pub mod model {
     pub mod profile;
     pub mod rule;
     pub mod scope;
+    pub mod settings;
 }
 
 pub use crate::decide::pre_approval::{NotGivable, PartlyComplete, PreApproval};

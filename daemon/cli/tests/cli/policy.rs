@@ -466,7 +466,7 @@ fn grantee_unable_to_connect_is_reported() {
         (said.status, without_digest(said.text()).replace(&name, "~"))
     };
     let settings = |text: &str| fs::write(dir.join("remit.toml"), text).unwrap();
-    settings("[accounts]\nsocket_group = \"bin\"\n[jobs]\nmax = 7\n");
+    settings("[accounts]\nsocket_group = \"bin\"\n[jobs]\nqueue = 7\n");
 
     allow(&grant("\"daemon\", \"bin\", \"root\", \"#64001\""), 0o644);
     let reported = "policy: warning: user 'daemon' cannot use what is granted by look \
@@ -495,18 +495,17 @@ fn grantee_unable_to_connect_is_reported() {
         ("[accounts]\nsocket_group = 1\n", None),
         (
             "accounts = 1\n",
-            Some("cannot determine who may connect: invalid type"),
+            Some("~/remit.toml:1:12: error: invalid type"),
         ),
     ] {
         settings(text);
         let (status, said) = check();
-        let warning = said.lines().find(|line| line.contains("warning: "));
-        match expect {
-            None => assert_eq!(warning, None, "{text}"),
-            Some(expect) => assert!(warning.is_some_and(|line| line.contains(expect)), "{said}"),
-        }
-        assert_eq!(status, Some(0));
+        assert_eq!(said.contains("error: "), expect.is_some(), "{said}");
+        assert!(said.contains(expect.unwrap_or_default()), "{said}");
+        assert!(!said.contains("warning: "), "{said}");
+        assert_eq!(status, Some(i32::from(expect.is_some())));
     }
+    settings("");
 
     allow(&grant("\"daemon\""), 0o666);
     let (status, text) = check();
@@ -524,6 +523,71 @@ fn grantee_unable_to_connect_is_reported() {
         "{text}"
     );
     fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn what_the_daemon_refuses_of_the_settings_is_an_error() {
+    let policy = Configuration::new(POLICY);
+    let dir = policy.dir().to_str().unwrap();
+    for (settings, why, is_of_machine) in [
+        ("", None, false),
+        (
+            "nonsense = 1",
+            Some("1:1: error: unknown field 'nonsense'"),
+            false,
+        ),
+        (
+            "[jobs]\nmax = 0",
+            Some("error: jobs.max must be 1 to 1024"),
+            false,
+        ),
+        (
+            "[floor]\nrequire = [{ command = \"no.such\", within_s = 60 }]",
+            Some("error: cannot use floor.require: there is no command 'no.such'"),
+            false,
+        ),
+        (
+            "[approval]\nnotify = \"no.such\"",
+            Some("error: cannot use approval.notify: there is no command 'no.such'"),
+            false,
+        ),
+        (
+            "[floor]\napprovers = [\"root\", \"#65534\"]",
+            Some("error: floor.approvers: '#65534' can approve nothing"),
+            false,
+        ),
+        (
+            "[floor]\napprovers = [\"%no-such-group\"]",
+            Some("error: floor.approvers: there is no group 'no-such-group'"),
+            true,
+        ),
+        (
+            "[accounts]\nbus = \"daemon\"",
+            Some("error: no job of profile 'stamp' can be 'daemon'"),
+            true,
+        ),
+    ] {
+        fs::write(policy.dir().join("remit.toml"), settings).unwrap();
+        let here = policy.said(&["check"]);
+        let args = [
+            "policy",
+            "check",
+            "--config",
+            dir,
+            "--vendor",
+            "/nonexistent",
+        ];
+        let elsewhere = policy.bare(&[&args[..], &["--elsewhere"]].concat());
+        for (said, why) in [(here, why), (elsewhere, why.filter(|_| !is_of_machine))] {
+            let text = said.text();
+            assert_eq!(
+                said.status,
+                Some(i32::from(why.is_some())),
+                "{settings}: {text}"
+            );
+            assert!(text.contains(why.unwrap_or_default()), "{settings}: {text}");
+        }
+    }
 }
 
 #[test]
@@ -624,6 +688,37 @@ ok     ~/policy.d/20.toml:52: #64001: run disk.usage is allow
         (&1.into(), &false.into())
     );
     assert_eq!(json["tests"][3]["passed"], false);
+
+    // Each error that a load finds with the verdicts leaves the other verdicts as they are.
+    for (table, why) in [
+        (
+            "what = \"run a.b\"\nverdict = \"deny\"",
+            "there is no command",
+        ),
+        (
+            "what = \"run\"\nprofile = \"no-such\"\nverdict = \"deny\"",
+            "there is no profile",
+        ),
+        (
+            "what = \"run disk.usage\"\npaths = [\"/srv/a\"]\nverdict = \"deny\"",
+            "paths are only for a command",
+        ),
+        (
+            "what = \"run disk.usage no=1\"\nverdict = \"deny\"",
+            "this is denied whatever the rules are",
+        ),
+    ] {
+        let policy =
+            Configuration::new(&format!("{POLICY}\n[[test]]\nwho = \"#64001\"\n{table}\n"));
+        let said = policy.said(&["test"]);
+        let text = said.text();
+        assert!(text.contains(why), "{text}");
+        assert!(
+            text.ends_with("1 failed: the policy does not load\n"),
+            "{text}"
+        );
+        assert!(!text.contains("no verdict was asked for"), "{text}");
+    }
 
     let both = wrong.replace("least = 5", "least = 500") + "\n[[test]]\nwho = \"#1\"\n";
     let policy = Configuration::new(&both);

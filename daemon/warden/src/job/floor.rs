@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
-use remit_policy::model::rule::{Grantees, Principal, refused_id};
-use remit_policy::{
-    Approval, Ask, CallerIds, Command, Count, Denial, Machine, Policy, Stdin, Verdict, quoted,
-};
+use remit_policy::model::rule::{Grantees, Principal};
+use remit_policy::model::settings::NoPrincipal;
+use remit_policy::{Approval, Ask, CallerIds, Command, Count, Denial, Machine, Policy, Verdict};
 use remit_settings::{FloorConfig, RequiredCommand};
 use serde::{Deserialize, Serialize};
 
@@ -107,55 +106,20 @@ fn no_approver(rule: Option<remit_policy::RuleId>) -> Denial {
     }
 }
 
-/// Resolves a word of `by`: a user, a `%group`, `#uid` or `%#gid`.
 fn principal(word: &str, machine: &dyn Machine) -> Result<Principal, AccountError> {
-    let (is_group, name) = match word.strip_prefix('%') {
-        Some(name) => (true, name),
-        None => (false, word),
-    };
-    let id = match name.strip_prefix('#') {
-        Some(digits) => digits.parse().ok(),
-        None if is_group => machine.group(name),
-        None => machine.user(name).map(|ids| ids.uid),
-    };
-    let what = if is_group { "group" } else { "user" };
-    let id = id.ok_or_else(|| {
-        let why = format!("floor.approvers: there is no {what} {}", quoted(name));
-        match name.starts_with('#') {
-            true => AccountError::Refused(why),
-            false => AccountError::Missing(why),
-        }
-    })?;
-    match (refused_id(id), is_group) {
-        (Some(why), _) => Err(AccountError::Refused(format!(
-            "floor.approvers: {} can approve nothing: {why}",
-            quoted(word)
-        ))),
-        (None, true) => Ok(Principal::Group(id)),
-        (None, false) => Ok(Principal::User(id)),
-    }
+    let key = |why| format!("floor.approvers: {why}");
+    Principal::named(word, machine).map_err(|error| match error {
+        NoPrincipal::Missing(why) => AccountError::Missing(key(why)),
+        NoPrincipal::Refused(why) => AccountError::Refused(key(why)),
+    })
 }
 
 /// Fails with a sentence if a required command could never end well, or is a change itself.
 pub fn check_required(require: &[RequiredCommand], policy: &Policy) -> Result<(), String> {
-    for RequiredCommand { command: name, .. } in require {
-        let wrong = |why: &str| Err(format!("cannot use {REQUIRE}: {why}"));
-        let Some(command) = policy.command(name) else {
-            return wrong(&format!("there is no command {}", quoted(name)));
-        };
-        if command.effect == Effect::Change {
-            return wrong(&format!(
-                "command '{name}' is a change, which would require itself"
-            ));
-        }
-        if let Err(refusal) = command.bind(&[], command.stdin == Stdin::Caller) {
-            return wrong(&format!(
-                "command '{name}' needs arguments: {}",
-                refusal.message
-            ));
-        }
-    }
-    Ok(())
+    require.iter().try_for_each(|one| {
+        let checked = policy.check_required(&one.command);
+        checked.map_err(|why| format!("cannot use {REQUIRE}: {why}"))
+    })
 }
 
 /// The required commands, and when the last run of each ended if it was with exit 0. A restart forgets the ends.

@@ -9,7 +9,7 @@ use remit_common::prove::{Compared, KnownAccount, Opened, PROGRAM, PermittedGran
 use remit_common::text;
 use remit_policy::Policy;
 use remit_policy::exchange::{receive, send};
-use remit_settings::{AccountRef, Accounts};
+use remit_settings::Accounts;
 
 use super::helper::Helper;
 use crate::startup::error::chain;
@@ -90,8 +90,8 @@ impl Prover {
             accounts: known,
             in_force: in_force.to_vec(),
             asks_for_changes,
-            socket_group: word(&accounts.socket_group),
-            admin_group: word(&accounts.admin_group),
+            socket_group: accounts.socket_group.to_string(),
+            admin_group: accounts.admin_group.to_string(),
         };
         let mut process = self.process?;
         process.extend(self.since.elapsed());
@@ -120,13 +120,6 @@ impl ProverAnswer {
 
     fn fault(&self, error: &io::Error) -> String {
         format!("'{PROGRAM}' {}", self.process.fault(error, self.patience))
-    }
-}
-
-fn word(group: &AccountRef) -> String {
-    match group {
-        AccountRef::Id(gid) => format!("#{gid}"),
-        AccountRef::Name(name) => name.clone(),
     }
 }
 

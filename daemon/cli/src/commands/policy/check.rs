@@ -5,8 +5,14 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use nix::unistd::Uid;
-use remit_policy::{Base, Diagnostic, Listed, Network, Policy, Profile, Severity};
-use remit_policy_files::{Loaded, Names, Owners, approvers, impersonators, unreachable_grantees};
+use remit_policy::model::settings::NoPrincipal;
+use remit_policy::{
+    Base, Diagnostic, Listed, Machine, Network, Policy, Principal, Profile, Severity,
+};
+use remit_policy_files::{
+    Loaded, Names, Owners, approvers, impersonators, taken_uids, unreachable_grantees,
+};
+use remit_settings::{AccountRef, Config};
 use serde_json::json;
 
 use remit_prove::report::{Path as Reached, Report};
@@ -14,7 +20,7 @@ use remit_sys::base_set;
 
 use super::approver_keys;
 use super::files::{self, errors};
-use super::groups::{groups, longest_runtime_s};
+use super::groups;
 use crate::args::{CheckArgs, FilesArgs};
 use crate::client::prover;
 use crate::error::{Exit, Failure};
@@ -38,7 +44,7 @@ pub fn check(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
         Err(found) => (None, found),
     };
     if let Some(loaded) = &loaded {
-        found.extend(findings(loaded, &names, &config));
+        found.extend(findings(loaded, &names, &config, owners));
         found.extend(missing_paths(&loaded.policy, &names));
         if *prove {
             found.extend(opened_paths(&loaded.policy));
@@ -161,35 +167,75 @@ fn opened(report: &Report, policy: &Policy) -> Vec<Diagnostic> {
     found
 }
 
-/// Warns of grantees who may not connect and approvers who cannot approve. Errors: profiles whose user may approve.
-fn findings(loaded: &Loaded, names: &Names, config: &Path) -> Vec<Diagnostic> {
+/// Warns of grantees who may not connect and approvers who cannot approve. Errors: what the daemon refuses in `remit.toml`
+/// itself, and of this policy with it, as profiles whose user may approve.
+fn findings(loaded: &Loaded, names: &Names, config: &Path, owners: Owners) -> Vec<Diagnostic> {
     let policy = &loaded.policy;
     let config = files::settings_directory(config);
     let file = config.join("remit.toml");
-    match groups(&file) {
+    let settings = match groups::settings(&file, owners) {
+        Ok(settings) => settings,
+        Err(found) => return vec![found],
+    };
+    let file = file.to_string_lossy();
+    let mut found = unmet(&settings, policy, names, &file);
+    match groups::groups(&settings) {
         // `None` if the group is missing, for example if remit is not installed.
         Ok([socket, admin]) => {
             let outside = socket.map(|gid| unreachable_grantees(policy, names, gid, admin));
             let keys = (config, Owners::Any);
             let unable = admin.map(|gid| approvers(policy, names, (socket, gid), keys));
-            let jobs = impersonators(policy, &loaded.sources, names, admin);
-            // A file that cannot be read is a finding of the groups.
-            let most = longest_runtime_s(&file).ok();
-            let most = most.filter(|_| !names.are_of_other_host());
-            let ended = most.map(|most| ended_earlier(policy, most));
-            [outside, unable, Some(jobs), ended]
-                .map(Option::unwrap_or_default)
-                .concat()
+            found.extend([outside, unable].into_iter().flatten().flatten());
+            found.extend(impersonators(policy, &loaded.sources, names, admin));
         }
         Err(why) => {
             let why = format!("cannot determine who may connect: {why}");
-            vec![Diagnostic::whole(
-                Severity::Warning,
-                &file.to_string_lossy(),
-                why,
-            )]
+            found.push(Diagnostic::whole(Severity::Warning, &file, why));
         }
     }
+    if !names.are_of_other_host() {
+        found.extend(ended_earlier(policy, settings.limits.max_runtime_s));
+    }
+    found
+}
+
+/// Returns an error for each thing in `remit.toml`, called `file`, that does not go with this policy.
+fn unmet(settings: &Config, policy: &Policy, names: &Names, file: &str) -> Vec<Diagnostic> {
+    let Config {
+        accounts,
+        approval,
+        floor,
+        jobs,
+        ..
+    } = settings;
+    let approvers = floor.approvers.iter().filter_map(|word| {
+        let (NoPrincipal::Missing(why) | NoPrincipal::Refused(why)) =
+            Principal::named(word, names).err()?;
+        Some(format!("floor.approvers: {why}"))
+    });
+    let required = floor.require.iter().filter_map(|one| {
+        let why = policy.check_required(&one.command).err()?;
+        Some(format!("cannot use floor.require: {why}"))
+    });
+    let notify = Some(&approval.notify).filter(|name| !name.is_empty());
+    let notify = notify.and_then(|name| policy.notification(name).err());
+    let notify = notify.map(|why| format!("cannot use approval.notify: {why}"));
+    let wrong = approvers.chain(required).chain(notify);
+    let wrong = wrong.map(|why| Diagnostic::whole(Severity::Error, file, why));
+    let mut found: Vec<Diagnostic> = wrong.collect();
+    if !names.are_of_other_host() {
+        let uid = |account: &AccountRef| match account {
+            AccountRef::Id(uid) => Some(*uid),
+            AccountRef::Name(name) => names.user(name).map(|ids| ids.uid),
+        };
+        let range = jobs.uid_first..jobs.uid_first.saturating_add(jobs.uid_count);
+        let own = [
+            ("broker", uid(&accounts.broker)),
+            ("bus", uid(&accounts.bus)),
+        ];
+        found.extend(taken_uids(policy, &range, &own));
+    }
+    found
 }
 
 /// Returns a warning for each profile and each command whose jobs are ended before the time that it says.

@@ -109,13 +109,17 @@ fn untested(context: &Context, found: &[Diagnostic]) -> Result<Exit, Failure> {
     Ok(Exit::FOUND)
 }
 
-/// Returns true if the error is about a wrong verdict or an unknown command in a valid table.
+/// Returns true if the error is of a valid table, which a load judges with the verdicts.
 fn is_about_verdict(error: &Diagnostic) -> bool {
-    const STARTS: [&str; 4] = [
+    const STARTS: [&str; 8] = [
         "expected allow, got",
         "expected ask, got",
         "expected deny, got",
         "there is no command",
+        "there is no profile",
+        "paths are only for a command",
+        "this is denied whatever the rules are: ",
+        "the verdict depends on the paths of the plan: ",
     ];
     let message = error.message();
     STARTS.iter().any(|start| message.starts_with(start))

@@ -1,89 +1,48 @@
-//! The used part of `remit.toml`: who may connect, who administers, the broker's account, and the longest time of a job.
+//! `remit.toml` (remit.toml(5)), judged as the daemon does, and what decides here: groups, the broker, `[floor]`.
 
 use std::path::Path;
 
 use nix::unistd::Group;
 use remit_policy::model::rule::Grantees;
-use remit_policy::{Approval, Count};
+use remit_policy::{Approval, Count, Diagnostic, Severity};
 use remit_policy_files::{Owners, read_file};
-use serde::Deserialize;
+use remit_settings::{AccountRef, Config};
 
-/// The used part of `remit.toml` (remit.toml(5)). `remitd --check` judges the rest.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ReachSettings {
-    accounts: AccountSettings,
-    floor: FloorSettings,
+/// Reads the file; all defaults if it is missing. Whether its accounts exist is not checked.
+pub fn settings(file: &Path, owners: Owners) -> Result<Config, Diagnostic> {
+    let name = file.to_string_lossy();
+    let wrong = |why: String| Diagnostic::whole(Severity::Error, &name, why);
+    let text = text(file, owners).map_err(wrong)?;
+    let settings = remit_policy_compile::settings(&name, &text)?;
+    settings.check().map_err(wrong)?;
+    Ok(settings)
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct FloorSettings {
-    approval: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(default)]
-struct AccountSettings {
-    broker: AccountWord,
-    socket_group: AccountWord,
-    admin_group: AccountWord,
-}
-
-impl Default for AccountSettings {
-    fn default() -> Self {
-        Self {
-            broker: AccountWord::Name("remit-broker".into()),
-            socket_group: AccountWord::Name("remit".into()),
-            admin_group: AccountWord::Name("remit-admin".into()),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum AccountWord {
-    Id(u32),
-    Name(String),
-}
-
-impl AccountWord {
-    fn word(self) -> String {
-        match self {
-            Self::Id(id) => format!("#{id}"),
-            Self::Name(name) => name,
-        }
-    }
-}
-
-/// Returns their gids; `None` for one that is missing, for example if remit is not installed.
-pub fn groups(file: &Path) -> Result<[Option<u32>; 2], String> {
-    let AccountSettings {
-        socket_group,
-        admin_group,
-        ..
-    } = account_settings(file)?;
-    Ok([gid(&socket_group)?, gid(&admin_group)?])
+/// Returns the gids of those who may connect and who administer; `None` for one that is missing, for example if remit is
+/// not installed.
+pub fn groups(settings: &Config) -> Result<[Option<u32>; 2], String> {
+    let accounts = &settings.accounts;
+    Ok([gid(&accounts.socket_group)?, gid(&accounts.admin_group)?])
 }
 
 /// Returns the groups that may connect and that administer, by name or as `#gid`.
 pub fn group_words(file: &Path) -> Result<[String; 2], String> {
-    let AccountSettings {
-        socket_group,
-        admin_group,
-        ..
-    } = account_settings(file)?;
-    Ok([socket_group, admin_group].map(AccountWord::word))
+    let accounts = readable(file)?.accounts;
+    Ok([accounts.socket_group, accounts.admin_group].map(|group| group.to_string()))
 }
 
-/// Returns the broker's account, by name or as `#uid`; the default if the file cannot be read.
+/// Returns the broker's account, by name or as `#uid`; the default if the file cannot be used.
 pub fn broker_word(file: &Path) -> String {
-    account_settings(file).unwrap_or_default().broker.word()
+    readable(file)
+        .unwrap_or_default()
+        .accounts
+        .broker
+        .to_string()
 }
 
 /// Returns true if each change needs a person, whatever the rules say.
 pub fn asks_for_changes(file: &Path) -> Result<bool, String> {
-    Ok(settings(file)?.floor.approval)
+    Ok(readable(file)?.floor.approval)
 }
 
 /// What every change needs, whatever the rules say: `[floor]`.
@@ -113,8 +72,7 @@ impl Floor {
 
 /// Reads `[floor]`. It is off if the file is missing.
 pub fn floor(file: &Path) -> Result<Floor, String> {
-    let name = file.to_string_lossy();
-    let settings = remit_policy_compile::settings(&name, &text(file)?);
+    let settings = settings(file, Owners::Any);
     let floor = settings.map_err(|found| found.to_string())?.floor;
     Ok(match (floor.approval, floor.approvers.is_empty()) {
         (false, _) => Floor::Off,
@@ -125,34 +83,31 @@ pub fn floor(file: &Path) -> Result<Floor, String> {
 
 /// Returns the seconds after which each job is ended, whatever its profile says.
 pub fn longest_runtime_s(file: &Path) -> Result<u32, String> {
-    let settings = remit_policy_compile::settings("remit.toml", &text(file)?);
-    settings
-        .map(|settings| settings.limits.max_runtime_s)
-        .map_err(|found| found.to_string())
+    Ok(readable(file)?.limits.max_runtime_s)
 }
 
-fn account_settings(file: &Path) -> Result<AccountSettings, String> {
-    Ok(settings(file)?.accounts)
-}
-
-fn settings(file: &Path) -> Result<ReachSettings, String> {
-    toml::from_str(&text(file)?).map_err(|error| error.message().replace('\n', ", "))
+/// The error is without the name of the file.
+fn readable(file: &Path) -> Result<Config, String> {
+    settings(file, Owners::Any).map_err(|found| found.message().to_owned())
 }
 
 /// Returns its text; none if the file is missing.
-fn text(file: &Path) -> Result<String, String> {
-    let file = file.canonicalize().unwrap_or_default();
+fn text(file: &Path, owners: Owners) -> Result<String, String> {
+    let file = match owners {
+        Owners::Root => file.to_owned(),
+        Owners::Any => file.canonicalize().unwrap_or_default(),
+    };
     let text = match file.as_os_str().is_empty() {
         true => None,
-        false => read_file(&file, Owners::Any)?,
+        false => read_file(&file, owners)?,
     };
     String::from_utf8(text.unwrap_or_default()).map_err(|error| error.to_string())
 }
 
-fn gid(account: &AccountWord) -> Result<Option<u32>, String> {
+fn gid(account: &AccountRef) -> Result<Option<u32>, String> {
     match account {
-        AccountWord::Id(gid) => Ok(Some(*gid)),
-        AccountWord::Name(name) => Group::from_name(name)
+        AccountRef::Id(gid) => Ok(Some(*gid)),
+        AccountRef::Name(name) => Group::from_name(name)
             .map(|group| group.map(|group| group.gid.as_raw()))
             .map_err(|errno| errno.desc().to_owned()),
     }
