@@ -18,7 +18,7 @@ pub async fn each<W, O>(
     each_in(&mut JoinSet::new(), works, at_a_time, done).await;
 }
 
-/// As [`each`], for whoever ends the tasks.
+/// As [`each`], for a caller that ends the tasks itself.
 pub async fn each_in<W, O>(
     tasks: &mut JoinSet<(usize, O)>,
     works: impl IntoIterator<Item = W>,

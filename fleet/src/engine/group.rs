@@ -154,7 +154,7 @@ pub fn group(outcomes: impl IntoIterator<Item = (String, Outcome)>, fold: Fold) 
             }
             Err(Unreachable(why)) => {
                 // A reason that names its host is the same reason.
-                let why = without_name(&why, &host);
+                let why = renamed(&why, &host, "HOST");
                 match grouped
                     .unreachable
                     .iter_mut()
@@ -176,22 +176,19 @@ pub fn group(outcomes: impl IntoIterator<Item = (String, Outcome)>, fold: Fold) 
     grouped
 }
 
-/// Replaces the name where ssh says it: `connect to host web1 port 22`, `ann@web1: Permission denied`. A host may be named
+/// Replaces a name where ssh says it: `connect to host web1 port 22`, `ann@web1: Permission denied`. A host may be named
 /// like any word.
-fn without_name(why: &str, host: &str) -> String {
+pub fn renamed(why: &str, name: &str, other: &str) -> String {
     let is_of_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    let mut out = String::with_capacity(why.len());
-    for part in why.split_inclusive(|c| !is_of_name(c)) {
-        let word = part.trim_end_matches(|c| !is_of_name(c));
+    let mut parts = why.split(name);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
         let is_said = ["host ", "hostname ", "@"]
             .iter()
             .any(|words| out.ends_with(words));
-        out.push_str(if word == host && is_said {
-            "HOST"
-        } else {
-            word
-        });
-        out.push_str(part.get(word.len()..).unwrap_or_default());
+        let is_whole = !part.starts_with(is_of_name);
+        out += if is_said && is_whole { other } else { name };
+        out += part;
     }
     out
 }
@@ -523,6 +520,7 @@ mod tests {
     fn only_whole_names_are_replaced() {
         for (why, expect) in [
             ("connect to host a port 22", "connect to host HOST port 22"),
+            ("a@a: host a: a", "a@HOST: host HOST: a"),
             (
                 "resolve hostname a: what a name",
                 "resolve hostname HOST: what a name",
@@ -531,8 +529,11 @@ mod tests {
             ("host a.example.org", "host a.example.org"),
             ("", ""),
         ] {
-            assert_eq!(without_name(why, "a"), expect);
+            assert_eq!(renamed(why, "a", "HOST"), expect);
         }
+        let why = "connect to host 2001:db8::7 port 22; ann@2001:db8::71: x";
+        let expect = "connect to host web1 port 22; ann@2001:db8::71: x";
+        assert_eq!(renamed(why, "2001:db8::7", "web1"), expect);
     }
 
     #[test]

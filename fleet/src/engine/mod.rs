@@ -94,6 +94,19 @@ impl Engine {
         link.and_then(|link| link.address())
     }
 
+    /// Returns the reason with the host's name instead of its `HostName` of ssh.
+    fn with_own_name(&self, host: &HostName, why: String) -> String {
+        let address = self.address(host);
+        let name = address.as_ref().and_then(|address| {
+            let (_, name) = address.rsplit_once('@')?;
+            name.rsplit_once(':').map(|(name, _)| name)
+        });
+        match name {
+            Some(name) => group::renamed(&why, name, host.as_str()),
+            None => why,
+        }
+    }
+
     pub fn is_connected(&self, host: &HostName) -> bool {
         let link = self.links().get(host).cloned();
         link.is_some_and(|link| link.is_open())
@@ -164,7 +177,9 @@ impl Engine {
             let (engine, asked) = (Arc::clone(self), Arc::clone(asked));
             async move {
                 asked.store(true, Ordering::Relaxed);
-                engine.call(&host, &call, None).await
+                let answer = engine.call(&host, &call, None).await;
+                // Reasons of several hosts are compared, and ssh says the address of each.
+                answer.map_err(|Unreachable(why)| Unreachable(engine.with_own_name(&host, why)))
             }
         });
         let mut outcomes: Vec<Option<HostOutcome>> = vec![None; hosts.len()];

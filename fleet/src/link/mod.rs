@@ -232,7 +232,7 @@ impl Link {
         Session::open(child, &call.client, patience, &typed).await
     }
 
-    /// Whoever holds the lock tries this session or replaces it, which may take longer than the call has.
+    /// Another call that holds the lock tries this session or replaces it, which may take longer than this call has.
     fn forget(&self, session: &Arc<Session>) {
         if let Ok(mut open) = self.session.try_lock()
             && open.as_ref().is_some_and(|open| Arc::ptr_eq(open, session))

@@ -68,7 +68,7 @@ pub async fn serve(engine: Result<Arc<Engine>, ConfigError>) -> Exit {
     tokio::select! {
         biased;
         () = ended => Exit::Ok,
-        // Clients end servers so, too. What is begun leaves nothing behind here.
+        // Clients end servers so, too. Files that are not whole are removed with their tasks.
         () = stopped() => {
             sets.end();
             Exit::Ok

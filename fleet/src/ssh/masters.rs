@@ -183,6 +183,8 @@ mod tests {
         assert!(!is_private(&dir.0), "a link");
         fs::remove_file(&dir.0).unwrap();
         assert!(!is_private(Path::new("/nonexistent/a")));
+        fs::create_dir(&dir.0).unwrap();
+        assert!(!is_private(&dir.0.join("x".repeat(110))), "no socket there");
     }
 
     #[test]

@@ -8,6 +8,26 @@ use serde_json::{Value, json};
 use crate::client::Client;
 use crate::stage::{RELEASE, Stage, canned, daemon, ran};
 
+/// ssh says the address and not the name.
+#[test]
+fn hosts_that_are_down_have_one_reason() {
+    let stage = Stage::new(&["web1", "web2"]);
+    let hosts = [("web1", "192.0.2.1"), ("web2", "192.0.2.2")];
+    let config = hosts.map(|(host, address)| format!("Host {host}\n  HostName {address}\n"));
+    fs::write(stage.ssh_config(), config.concat()).unwrap();
+    for (host, address) in hosts {
+        let said = format!("ssh: connect to host {address} port 22: No route to host");
+        stage.set_host(host, &format!("echo '{said}' >&2; exit 255\n"));
+    }
+    let answer = stage.client().tool("access", json!({"on": "*"}));
+    let data = &answer["structuredContent"];
+    let expect = json!([{
+        "hosts": ["web1", "web2"],
+        "why": "ssh: connect to host HOST port 22: No route to host (ssh ended with status 255)",
+    }]);
+    assert_eq!(data["unreachable"], expect, "{data}");
+}
+
 #[test]
 fn same_answers_are_one_group_and_others_are_named() {
     let daemon = daemon();
