@@ -114,6 +114,11 @@ mod tests {
             unknown.starts_with("/e/remit.toml:3:3: error: unknown field 'mex', expected"),
             "{unknown}"
         );
+        for account in ["-1", "true", "4294967296", "[1]"] {
+            let wrong = text(&format!("[accounts]\nsocket_group = {account}"));
+            let expect = "expected a name, or a number from 0 to 4294967295";
+            assert_eq!(wrong, format!("/e/remit.toml:2:16: error: {expect}"));
+        }
         let broken = text("[jobs");
         assert!(broken.starts_with("/e/remit.toml:1:6: error: "), "{broken}");
         assert_eq!(text("[jobs]\nmax = 0"), "jobs.max must be 1 to 1024");
@@ -167,6 +172,8 @@ mod tests {
             "[limits]\nruntime_s = 0",
             "[limits]\nmax_runtime_s = 86401",
             "[limits]\nmemory = 1",
+            "[limits]\ntasks = 0",
+            "[limits]\ntasks = 4194305",
             "[limits]\nfiles = 1",
             "[limits]\nfile = 1",
             "[audit]\nper_user = 1",

@@ -20,6 +20,9 @@ const LONGEST_STOP_WAIT_S: u32 = 3600;
 /// Upper bound of the queue: each waiting job holds its script and standard input open.
 const QUEUE: usize = 1024;
 
+/// The kernel's bound of `pids.max`: PID_MAX_LIMIT.
+const TASKS: u64 = 1 << 22;
+
 const FLOOR_WORDS: usize = 32;
 const LONGEST_FRESH_S: u32 = 365 * 86_400;
 /// Upper bound of counted refusals: the time of each is kept.
@@ -127,7 +130,10 @@ impl Config {
                 self.limits.memory >= 1 << 20,
                 "limits.memory must be 1048576 or more",
             ),
-            (self.limits.tasks >= 1, "limits.tasks must be 1 or more"),
+            (
+                (1..=TASKS).contains(&self.limits.tasks),
+                "limits.tasks must be 1 to 4194304",
+            ),
             (
                 self.limits.cpu_percent >= 1,
                 "limits.cpu_percent must be 1 or more",

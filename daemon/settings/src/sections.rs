@@ -1,5 +1,7 @@
 //! Sections of `remit.toml` that only have values: audit, output, approval, limits of a job (bytes, seconds, counts).
 
+use std::fmt;
+
 use remit_common::caps;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -148,6 +150,16 @@ pub enum AccountRef {
     Name(String),
 }
 
+/// A name, or `#` and the number.
+impl fmt::Display for AccountRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "#{id}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
 /// A file has a number or a text. Bytes do not describe themselves, so they begin with the kind.
 impl<'de> Deserialize<'de> for AccountRef {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -159,7 +171,11 @@ impl<'de> Deserialize<'de> for AccountRef {
 }
 
 #[derive(Deserialize)]
-#[serde(remote = "AccountRef", untagged)]
+#[serde(
+    remote = "AccountRef",
+    untagged,
+    expecting = "expected a name, or a number from 0 to 4294967295"
+)]
 enum InFile {
     Id(u32),
     Name(String),
