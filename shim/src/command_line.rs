@@ -28,10 +28,11 @@ starts it, usually over ssh: ssh -T HOST mcp-shim
   -h, --help         Print this help
   -V, --version      Print the version
 
-Exit status: 0 when stdin or stdout closes; 64 wrong usage; 70 internal error;
-71 no thread or runtime; 74 stdout cannot be written. With --check, --put and
---get: 69 the daemon does not answer; 77 you may not connect, or the daemon
-refuses you; 1 the file is not sent, or not printed.
+Exit status: 0 when stdin or stdout closes; 64 wrong usage; 69 remit was
+upgraded, and this program is the old one; 70 internal error; 71 no thread or
+runtime; 74 stdout cannot be written. With --check, --put and --get: 69 the
+daemon does not answer; 77 you may not connect, or the daemon refuses you; 1 the
+file is not sent, or not printed.
 ";
 
 /// Exit statuses of sysexits(3head), as [`HELP`] describes them.

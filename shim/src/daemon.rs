@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_wire::request_id;
-use remit_wire::{Reply, Request, Run};
-use tokio::sync::Mutex;
+use remit_wire::{PROTOCOL, Reply, Request, Run, protocol_of_daemon};
+use tokio::sync::{Mutex, Notify};
 use tokio::time::{sleep, timeout};
 
 use crate::clock::CallClock;
@@ -34,6 +34,7 @@ pub struct Daemon {
     socket: PathBuf,
     last: Arc<Mutex<LastConnection>>,
     clock: Arc<CallClock>,
+    outdated: Notify,
 }
 
 #[derive(Default)]
@@ -87,10 +88,26 @@ impl Daemon {
             socket,
             last: Arc::default(),
             clock: Arc::default(),
+            outdated: Notify::new(),
         }
     }
 
+    /// Returns once a daemon with a newer protocol has refused this program.
+    pub async fn outdated(&self) {
+        self.outdated.notified().await;
+    }
+
     pub async fn connect(&self, client: &str) -> Result<Connection, ConnectError> {
+        let connected = self.connection(client).await;
+        if let Err(ConnectError::Refused(refusal)) = &connected
+            && protocol_of_daemon(refusal) > Some(PROTOCOL)
+        {
+            self.outdated.notify_one();
+        }
+        connected
+    }
+
+    async fn connection(&self, client: &str) -> Result<Connection, ConnectError> {
         let mut last = self.last.lock().await;
         let lost = last.lost();
         let connection = match (&*last, lost) {
@@ -282,7 +299,7 @@ mod tests {
 
     use remit_common::frame;
     use remit_common::names::JobId;
-    use remit_wire::{FromClient, JobQuery, PROTOCOL, Purpose, ToClient, What};
+    use remit_wire::{FromClient, JobQuery, Purpose, ToClient, What};
     use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
     use tokio::task::yield_now;
     use tokio::time::{advance, pause, resume};

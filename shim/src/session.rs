@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use remit_common::RELEASE;
@@ -29,8 +30,12 @@ use crate::transport::{Stdio, Table};
 /// seconds.
 const GRACE: Duration = Duration::from_millis(1500);
 
+/// Time until the first line, in milliseconds. A client sends it at once, after a login by hand nothing comes.
+const SILENCE: u16 = 3000;
+
 /// `original` is `SSH_ORIGINAL_COMMAND`: sshd passes no client arguments to a forced command. What is not for this program
-/// counts only without arguments. `behalf` is what `REMIT_BEHALF` says, which sshd passes on only with `AcceptEnv`. If it is absent over ssh, a person probably tried to log in and gets a hint.
+/// counts only without arguments. It is absent also if a client names the program, so that only the time until the first line
+/// shows a person. `behalf` is what `REMIT_BEHALF` says, which sshd passes on only with `AcceptEnv`.
 pub fn main(
     args: impl IntoIterator<Item = OsString>,
     original: Option<OsString>,
@@ -38,7 +43,7 @@ pub fn main(
     behalf: Option<Behalf>,
 ) -> Exit {
     let mut args: Vec<OsString> = args.into_iter().collect();
-    let is_login = by_ssh && original.is_none();
+    let may_be_login = by_ssh && original.is_none();
     if let Some(command) = original {
         match asked_by_ssh(&command) {
             // Else a file that is sent would be read as calls.
@@ -57,7 +62,7 @@ pub fn main(
             return Exit::Usage;
         }
     };
-    if is_login && mode == Mode::Serve {
+    if may_be_login && mode == Mode::Serve && stdio::is_silent(SILENCE) {
         say(
             "an MCP server speaks here, and no shell; Ctrl-C leaves. To test the way: ssh USER@HOST mcp-shim --check",
         );
@@ -155,6 +160,7 @@ async fn serve(daemon: Daemon, behalf: Option<Behalf>) -> Exit {
     };
     let table = Table::new();
     let server = Server::new(daemon, output.clone(), behalf);
+    let daemon = Arc::clone(&server.daemon);
     let transport = Stdio::new(lines, output.clone(), table.clone(), server.clone());
     let protocol = async {
         match server.serve(transport).await {
@@ -172,9 +178,19 @@ async fn serve(daemon: Daemon, behalf: Option<Behalf>) -> Exit {
         table.answered(GRACE).await;
         let _ = timeout(GRACE, output.flush()).await;
     };
+    // The client that starts the program again gets the new one.
+    let outdated = async {
+        daemon.outdated().await;
+        table.answered(GRACE).await;
+        let _ = timeout(GRACE, output.flush()).await;
+    };
     tokio::select! {
         biased;
         () = input_ended => Exit::Ok,
+        () = outdated => {
+            say("ended, because remit was upgraded: start the program again");
+            Exit::Unavailable
+        }
         () = stdio::reader_gone() => Exit::Ok,
         why = broken(why) => why.map_or(Exit::Ok, |why| {
             say(&why);

@@ -1,7 +1,7 @@
 use remit_common::behalf::Behalf;
 use remit_common::bounded_vec;
 use remit_common::names::{JobId, SetId};
-use remit_common::refusal::Refusal;
+use remit_common::refusal::{Code, Refusal};
 pub use remit_common::wire::{
     Access, AccessReport, Asked, Bytes, CommandView, Effect, Goodbye, GrantView, HistoryEntry,
     HistoryPage, HistoryQuery, Kind, ProfileView, Purpose,
@@ -14,6 +14,36 @@ use crate::outcome::{Followed, JobReport, JobSummary, OutputPart, QueuePosition,
 
 /// Protocol version; both sides must have the same.
 pub const PROTOCOL: u16 = 13;
+
+/// What the object of [`other_protocol`] begins with.
+const OTHER_PROTOCOL: &str = "protocol ";
+
+/// Refuses a client that speaks protocol `client`. The code is none that counts against the user: the request is not wrong.
+#[must_use]
+pub fn other_protocol(client: u16) -> Refusal {
+    let refusal = |message: &str| {
+        let message = format!("{message}: it speaks protocol {client}, remitd {PROTOCOL}");
+        let object = format!("{OTHER_PROTOCOL}{PROTOCOL}");
+        Refusal::new(Code::DaemonUnavailable, message).object(object)
+    };
+    match client < PROTOCOL {
+        true => refusal("this program is older than remitd").next(
+            "start this program again (in an MCP client: reconnect or restart this server), because an upgrade does \
+             not replace a program that runs",
+        ),
+        false => refusal("this program is newer than remitd")
+            .lift("systemctl restart remitd")
+            .next("install the same release of both, and restart remitd"),
+    }
+}
+
+/// Returns the daemon's protocol if the refusal is [`other_protocol`].
+#[must_use]
+pub fn protocol_of_daemon(refusal: &Refusal) -> Option<u16> {
+    let object = refusal.object.as_deref()?;
+    let number = object.strip_prefix(OTHER_PROTOCOL)?.parse().ok()?;
+    (refusal.code == Code::DaemonUnavailable).then_some(number)
+}
 
 // Most messages are calls, and a client has few at a time.
 #[allow(clippy::large_enum_variant)]
@@ -331,6 +361,22 @@ mod tests {
             there_and_back(Request::Access(none.clone())),
             Request::Access(none)
         );
+    }
+
+    #[test]
+    fn client_of_another_protocol_learns_which_side_is_old() {
+        for (client, words, way) in [
+            (PROTOCOL - 1, "older than remitd", "reconnect"),
+            (PROTOCOL + 1, "newer than remitd", "restart remitd"),
+        ] {
+            let refusal = other_protocol(client);
+            assert!(refusal.message.contains(words), "{refusal}");
+            assert!(refusal.to_string().contains(way), "{refusal}");
+            assert!(!refusal.code.is_of_request(), "it would pause the user");
+            assert_eq!(protocol_of_daemon(&refusal), Some(PROTOCOL));
+        }
+        let socket = Refusal::new(Code::DaemonUnavailable, "x").object("/run/remit/remit.sock");
+        assert_eq!(protocol_of_daemon(&socket), None);
     }
 
     #[test]

@@ -7,11 +7,19 @@ use std::io;
 use std::os::fd::AsFd;
 
 use end::{Reader, StdioEnd, StdioKind, Writer};
+use nix::poll::{PollFd, PollFlags, poll};
 use remit_mcp::lines::{Line, Lines, MAX_LINE};
 use remit_mcp::output::{self, BUFFER, LINES_IN, Output, Task};
 use tokio::sync::{mpsc, oneshot};
 
 pub use end::Socket;
+
+/// Returns true if nothing comes from stdin, not even its end, for this time in milliseconds.
+pub fn is_silent(patience: u16) -> bool {
+    let stdin = io::stdin();
+    let mut asked = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+    poll(&mut asked, patience) == Ok(0)
+}
 
 /// Starts reading stdin. The channel ends with the input or at a read error.
 pub fn input() -> io::Result<mpsc::Receiver<Line>> {

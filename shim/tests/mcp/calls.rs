@@ -439,6 +439,40 @@ fn refused_hello_and_foreign_protocol_are_reported() {
     }
 }
 
+/// Answers a hello as a daemon does that speaks protocol `own`.
+fn refuse_protocol(stream: &mut std::os::unix::net::UnixStream, own: u16) -> bool {
+    use remit_common::{caps, frame};
+    use remit_wire::{ToClient, other_protocol};
+    let refusal = other_protocol(0).object(format!("protocol {own}"));
+    frame::write(stream, &ToClient::Goodbye(refusal), caps::FRAME).unwrap();
+    false
+}
+
+/// A program that runs stays what it was in an upgrade: ended, it is started again as the new one.
+#[test]
+fn program_from_before_an_upgrade_says_so_and_ends() {
+    use remit_wire::PROTOCOL;
+    let refused = |daemon: &Daemon| {
+        let mut shim = session(daemon);
+        let result = call(&mut shim, "run", json!({"argv": ["a"]}));
+        let error = result["structuredContent"]["error"].clone();
+        assert_eq!(error["code"], "daemon_unavailable", "{error}");
+        assert!(error["next"].as_str().unwrap().contains("reconnect"));
+        shim
+    };
+    let newer = Daemon::greeting(
+        |_| unreachable!(),
+        |stream| refuse_protocol(stream, PROTOCOL + 1),
+    );
+    assert_eq!(refused(&newer).exit_code(), Some(69));
+    // Another start would not help here.
+    let older = Daemon::greeting(
+        |_| unreachable!(),
+        |stream| refuse_protocol(stream, PROTOCOL - 1),
+    );
+    refused(&older).nothing_more();
+}
+
 #[test]
 fn the_largest_line_fits_in_a_frame() {
     let daemon = Daemon::start(|_| answer(ended(b"")));

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::process::{Output, Stdio};
+use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -286,6 +286,36 @@ fn check_tells_whether_the_daemon_answers() {
 }
 
 #[test]
+fn upload_that_is_there_is_not_read_again() {
+    let daemon = Daemon::start(|_| answer(Ok(Reply::Uploaded(7))));
+    let id = format!("{}-7", "0".repeat(64));
+    let mut child = command(&["--put", &id, "--socket", &daemon.socket()])
+        .spawn()
+        .unwrap();
+    let open = child.stdin.take();
+    let (status, _, stderr) = parts_of(child.wait_with_output().unwrap());
+    assert_eq!((status, stderr), (Some(0), format!("{id}\n")));
+    drop(open);
+}
+
+#[test]
+fn refusal_of_a_file_says_what_to_do() {
+    let refusal = Refusal::new(Code::Busy, "4 uploads are not finished").next("finish one");
+    let denied = refusal.clone().lift("a rule");
+    let daemon = Daemon::start(move |request| match request {
+        Request::Upload(_) => answer(Err(refusal.clone())),
+        _ => answer(Err(denied.clone())),
+    });
+    let id = format!("{}-7", "0".repeat(64));
+    for (option, value) in [("--put", id.as_str()), ("--get", "/srv/x")] {
+        let (status, _, stderr) = run(&[option, value, "--socket", &daemon.socket()]);
+        assert_eq!(status, Some(77), "{stderr}");
+        assert!(stderr.contains("to go on: finish one"), "{stderr}");
+        assert_eq!(stderr.contains("a rule"), option == "--get", "{stderr}");
+    }
+}
+
+#[test]
 fn check_tells_that_the_daemon_refuses() {
     let daemon = Daemon::greeting(
         |_| unreachable!(),
@@ -337,7 +367,7 @@ fn check_reports_refused_permission_of_socket() {
 
 #[test]
 fn n26_interactive_login_gets_explanation() {
-    let said = |ssh: bool, asked: Option<&str>| {
+    let said = |ssh: bool, asked: Option<&str>, is_silent: bool| {
         let mut command = command(&[]);
         for name in ["SSH_CONNECTION", "SSH_ORIGINAL_COMMAND"] {
             command.env_remove(name);
@@ -348,9 +378,15 @@ fn n26_interactive_login_gets_explanation() {
         if let Some(asked) = asked {
             command.env("SSH_ORIGINAL_COMMAND", asked);
         }
-        parts_of(command.stdin(Stdio::null()).output().unwrap())
+        let mut child = command.spawn().unwrap();
+        let stdin = child.stdin.take();
+        if is_silent {
+            thread::sleep(Duration::from_secs(4));
+        }
+        drop(stdin);
+        parts_of(child.wait_with_output().unwrap())
     };
-    let (status, stdout, stderr) = said(true, None);
+    let (status, stdout, stderr) = said(true, None, true);
     assert_eq!(
         (status, stdout.as_str()),
         (Some(0), ""),
@@ -359,9 +395,9 @@ fn n26_interactive_login_gets_explanation() {
     for part in ["an MCP server speaks here", "Ctrl-C", "mcp-shim --check"] {
         assert!(stderr.contains(part), "{stderr}");
     }
-    // A client names the program or starts it itself, and gets no message.
-    for (ssh, asked) in [(true, Some("mcp-shim")), (false, None)] {
-        let (_, _, stderr) = said(ssh, asked);
-        assert!(!stderr.contains("speaks here"), "{stderr}");
+    // A client names the program, with a forced command or without, or starts it itself. It gets no message.
+    for (ssh, asked) in [(true, None), (true, Some("mcp-shim")), (false, None)] {
+        let (_, _, stderr) = said(ssh, asked, false);
+        assert_eq!(stderr, "", "{ssh} {asked:?}");
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{RELEASE, caps, frame, text};
 use remit_link::{ForeignSocket, Owner, ToWarden};
-use remit_wire::{FromClient, Hello, PROTOCOL, Request, ToClient};
+use remit_wire::{FromClient, Hello, PROTOCOL, Request, ToClient, other_protocol};
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet, coop, yield_now};
 use tokio::time::{sleep, timeout};
@@ -206,11 +206,7 @@ fn hello(bytes: &[u8]) -> Result<String, Refusal> {
     if let Ok(((0, protocol), _)) = postcard::take_from_bytes::<(u32, u16)>(bytes)
         && protocol != PROTOCOL
     {
-        return Err(Refusal::new(
-            Code::InvalidArgs,
-            format!("this daemon speaks protocol {PROTOCOL}, the client speaks {protocol}"),
-        )
-        .next("install the same release of client and daemon"));
+        return Err(other_protocol(protocol));
     }
     match frame::decode(bytes) {
         Ok(FromClient::Hello(Hello { client, .. })) if client.len() <= caps::CLIENT_NAME => {
@@ -345,13 +341,7 @@ mod tests {
         let long = say(PROTOCOL, &"x".repeat(caps::CLIENT_NAME + 1)).unwrap_err();
         assert_eq!(long.code, Code::TooLarge);
         for protocol in [0, PROTOCOL + 1, 999, u16::MAX] {
-            assert!(
-                say(protocol, "x")
-                    .unwrap_err()
-                    .message
-                    .contains("speaks protocol"),
-                "{protocol}"
-            );
+            assert_eq!(say(protocol, "x"), Err(other_protocol(protocol)));
         }
         let jobs = bytes(&FromClient::Call {
             id: 1,

@@ -86,7 +86,7 @@ fn protocol_errors_get_goodbye_and_close() {
     let reused = [hello(), call.clone(), call].concat();
     let cases = [
         (&bytes(&jobs(1)), Code::InvalidArgs),
-        (&old, Code::InvalidArgs),
+        (&old, Code::DaemonUnavailable),
         (&twice, Code::InvalidArgs),
         (&long.to_vec(), Code::TooLarge),
         (&huge, Code::TooLarge),

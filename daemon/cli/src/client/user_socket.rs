@@ -11,7 +11,8 @@ use remit_common::{RELEASE, caps};
 use remit_wire::client::{Client, ClientError};
 use remit_wire::outcome::{Followed, JobReport, Matches, OutputPart, Page, QueuePosition, Stream};
 use remit_wire::{
-    Follow, GrepQuery, JobQuery, PageQuery, PartQuery, Progress, Reply, Request, Run, request_id,
+    Follow, GrepQuery, JobQuery, PageQuery, PartQuery, Progress, Reply, Request, Run,
+    protocol_of_daemon, request_id,
 };
 
 use crate::error::Failure;
@@ -158,11 +159,13 @@ fn find(socket: &Path) -> Result<Client, ClientError> {
     }
 }
 
-/// Returns true for a lost connection, also if the daemon refused because it is unavailable.
+/// Returns true for a lost connection, also if the daemon refused because it is unavailable. One of another protocol is there.
 pub fn is_loss(error: &ClientError) -> bool {
     match error {
         ClientError::Broken(_) => true,
-        ClientError::Refused(refusal) => refusal.code == Code::DaemonUnavailable,
+        ClientError::Refused(refusal) => {
+            refusal.code == Code::DaemonUnavailable && protocol_of_daemon(refusal).is_none()
+        }
         ClientError::NotRunning { .. } | ClientError::NotAllowed { .. } => false,
     }
 }
@@ -292,7 +295,16 @@ pub fn queue_position(in_queue: QueuePosition) -> String {
 
 #[cfg(test)]
 mod tests {
+    use remit_common::refusal::Refusal;
+
     use super::*;
+
+    #[test]
+    fn daemon_of_another_protocol_is_not_awaited() {
+        let refused = |refusal| is_absence(&ClientError::Refused(refusal));
+        assert!(refused(Refusal::new(Code::DaemonUnavailable, "stopping")));
+        assert!(!refused(remit_wire::other_protocol(0)));
+    }
 
     #[test]
     fn position_is_reported_on_change_once_a_second() {
