@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use remit_common::calendar::now_ms;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, traceparent};
@@ -189,9 +190,14 @@ impl Call {
                 contents,
             ))
         };
+        let mut stale = None;
         let job = match self.ask(about, message).await? {
             Granted::Started(job) => job,
-            Granted::Answer(Answer::Known(id)) => self.broker.jobs.of(&self.client.owner, id)?,
+            Granted::Answer(Answer::Known(id)) => {
+                let job = self.broker.jobs.of(&self.client.owner, id)?;
+                stale = job.stale(now_ms());
+                job
+            }
             Granted::Answer(
                 Answer::Access(..) | Answer::Stopping(_) | Answer::Upload | Answer::Dropped(_),
             ) => {
@@ -209,7 +215,8 @@ impl Call {
             self.broker.snapshots.until_kept(job.id).await;
         }
         self.ready(&job).await;
-        let report = self.report(&job);
+        let mut report = self.report(&job);
+        report.notes.extend(stale);
         Ok(Reply::Job { report, part: None })
     }
 }

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::time::{Duration, Instant};
 
+use remit_common::calendar::utc;
 use remit_common::denial::{Denial, ProfileVisibility};
 use remit_common::{caps, text};
 use remit_wire::outcome::{
@@ -22,6 +23,8 @@ const LAST_LINE: usize = 200;
 const LAST: u64 = 4096;
 /// Age at which the last line is read again. A call that waits alone asks once a second and always gets a new one.
 const FRESH: Duration = Duration::from_millis(900);
+/// Age of an end that no repeat of a call reaches: each is over, or seen as lost, within a minute.
+const STALE_MS: u64 = 60_000;
 
 impl Job {
     /// Returns a report and the number of redacted secrets in it, with the position in the queue.
@@ -210,7 +213,13 @@ impl Job {
             Some(view) => {
                 let so_far = self.approved_so_far();
                 let so_far = so_far.map_or_else(String::new, |so_far| format!("; {so_far}"));
-                format!("waiting for an approval by {}{so_far}", view.by.join(", "))
+                let waiting = format!("waiting for an approval by {}{so_far}", view.by.join(", "));
+                let line = format!("{waiting}; approvers type: {}", view.line);
+                // A line that is cut would be another one.
+                match line.len() <= LAST_LINE {
+                    true => line,
+                    false => waiting,
+                }
             }
             None => self.last_line(spool),
         };
@@ -221,6 +230,26 @@ impl Job {
             output_bytes: out.saturating_add(err),
             last_line,
         }
+    }
+
+    /// Returns a note for a call that is answered with this job because of its request id, if the job ended long before: its
+    /// result looks new. An interrupted one says itself that it did not run to its end.
+    pub fn stale(&self, now_ms: u64) -> Option<String> {
+        let ending = self.reported.borrow().facts().ending?;
+        let times = self.times.get();
+        let ran_ms = match ending.runtime_ms {
+            0 => times.waited_ms,
+            runtime_ms => runtime_ms,
+        };
+        let ended_ms = times.started_ms.saturating_add(ran_ms);
+        let is_stale = now_ms.saturating_sub(ended_ms) > STALE_MS;
+        (is_stale && ending.state != State::Interrupted).then(|| {
+            format!(
+                "nothing ran for this call: this is the job of an earlier call with this request_id, of {}; for a new run \
+                 leave request_id out, or give a new one",
+                utc(times.started_ms)
+            )
+        })
     }
 
     /// Returns the last whole line. All waiting calls share it, because searching it for secrets takes time.
@@ -321,6 +350,7 @@ fn unpacked(bytes: &[u8]) -> Facts {
 
 #[cfg(test)]
 mod tests {
+    use remit_link::JobMeta;
     use remit_wire::Bytes;
 
     use super::super::registry::tests::{ending, meta, with_secret};
@@ -353,6 +383,40 @@ mod tests {
             assert_eq!(page.bytes.as_slice(), b"x *******\n");
         }
         assert_eq!(BUILT.get(), 1);
+    }
+
+    #[test]
+    fn result_of_an_earlier_call_is_called_so() {
+        const START: u64 = 1_795_163_148_042;
+        for (state, waited_ms, runtime_ms, since_start, is_stale) in [
+            (State::Exited, 0, 5000, 5000, false),
+            // A repeat of the shim, or the last round of a client.
+            (State::Exited, 0, 5000, 65_000, false),
+            (State::Exited, 0, 5000, 65_001, true),
+            (State::Exited, 900_000, 5000, 65_001, true),
+            (State::Denied, 900_000, 0, 960_000, false),
+            (State::Denied, 900_000, 0, 960_001, true),
+            (State::Interrupted, 0, 0, 900_000, false),
+            // The clock was set back.
+            (State::Exited, 0, 5000, 0, false),
+        ] {
+            let ending = Ending {
+                runtime_ms,
+                ..Ending::unmeasured(state, String::new(), true)
+            };
+            let meta = JobMeta {
+                started_ms: START,
+                waited_ms,
+                ending: Some(ending),
+                ..meta(1, 9)
+            };
+            let note = Job::new(meta, About::default()).stale(START + since_start);
+            assert_eq!(note.is_some(), is_stale, "{state:?} {since_start}");
+            if let Some(note) = note {
+                assert!(note.contains("2026-11-20 08:25:48 UTC"), "{note}");
+            }
+        }
+        assert_eq!(Job::new(meta(1, 9), About::default()).stale(u64::MAX), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use remit_link::{Answer, SpecWhat, Startable, ToBroker, ToWarden};
 use remit_wire::outcome::{Enforced, State};
 use remit_wire::{Access, FromClient, Reply, Request, What};
 
-use crate::stage::{Broker, Dir, report, run};
+use crate::stage::{Broker, Client, Dir, report, run};
 
 #[test]
 fn run_reaches_warden_and_output_returns() {
@@ -158,12 +158,25 @@ fn warden_refusal_and_known_job_reach_client() {
     drop(job);
     broker.drained(id);
     broker.end(id);
-    let mut replies = [client.receive(), client.receive()].map(|message| match message {
-        remit_wire::ToClient::Reply { id: call, reply } => (call, report(reply).job),
+    let is_stale = |note: &String| note.starts_with("nothing ran for this call");
+    let reply = |client: &mut Client| match client.receive() {
+        remit_wire::ToClient::Reply { id: call, reply } => {
+            let report = report(reply);
+            (call, report.job, report.notes.iter().any(is_stale))
+        }
         other => panic!("{other:?}"),
-    });
+    };
+    let mut replies = [reply(&mut client), reply(&mut client)];
     replies.sort_unstable();
-    assert_eq!(replies, [(call, id), (again, id)]);
+    assert_eq!(replies, [(call, id, false), (again, id, false)]);
+    // The job of the stage started in 1970.
+    let late = client.call(Request::Run(run(&["true"])));
+    let ToWarden::Run { ticket, .. } = broker.hear_request() else {
+        panic!()
+    };
+    let answer = Ok(Answer::Known(id));
+    broker.tell(&ToBroker::Answer { ticket, answer }, &[]);
+    assert_eq!(reply(&mut client), (late, id, true));
 }
 
 #[test]

@@ -137,7 +137,10 @@ fn approved_request_is_queued_under_same_id() {
     let remit_wire::ToClient::Progress { progress, .. } = client.receive() else {
         panic!("no sign of life")
     };
-    assert_eq!(progress.last_line, "waiting for an approval by %sre");
+    assert_eq!(
+        progress.last_line,
+        "waiting for an approval by %sre; approvers type: remit approve 0101-0101"
+    );
     broker.tell(
         &ToBroker::Counted {
             job: job.id,
