@@ -10,7 +10,8 @@ use crate::edits::keep;
 
 /// What begins the section of a file, of git, svn and diff(1). Only the first that the patch has counts: the message before a
 /// patch can have lines that begin with another.
-const SECTIONS: [&[u8]; 3] = [b"diff --git ", b"Index: ", DIFF];
+const SECTIONS: [&[u8]; 3] = [GIT, b"Index: ", DIFF];
+const GIT: &[u8] = b"diff --git ";
 /// An option follows: a message can have a line that begins with the word.
 const DIFF: &[u8] = b"diff -";
 
@@ -95,8 +96,14 @@ fn check_words(words: &[&[u8]]) -> Result<(), String> {
 
 /// Returns the words of the file whose lines follow: those before its section are of others.
 fn own_words<'a>(words: &'a [&'a [u8]], section: &[u8]) -> Result<&'a [&'a [u8]], String> {
-    check_words(words)?;
-    let own = words.iter().rposition(|line| line.starts_with(section));
+    let is_section = |line: &&[u8]| line.starts_with(section);
+    // The message of git is before the first section, but words of diff(1) about other files are, too.
+    let message = match section == GIT {
+        true => words.iter().position(is_section).unwrap_or(0),
+        false => 0,
+    };
+    check_words(words.get(message..).unwrap_or_default())?;
+    let own = words.iter().rposition(is_section);
     let (before, own) = words.split_at_checked(own.unwrap_or(0)).unwrap_or_default();
     check_sections(before, section)?;
     Ok(own)
@@ -210,7 +217,8 @@ mod tests {
 
     #[test]
     fn message_before_a_patch_is_no_part_of_it() {
-        let text = "Subject: diff of a\n\ndiff -u shows it\nIndex: no\nindex of a b\nnew file mode 100755\n---\n a | 1 +\n\n\
+        let text = "Subject: diff of a\n\ndiff -u shows it\nIndex: no\nindex of a b\nnew file mode 100755\nrename the upstream,\n\
+                    copy it and\nBinary files\n---\n a | 1 +\n\n\
                     diff --git a/a b/a\nnew file mode 100644\nindex 0..1\n--- /dev/null\n+++ b/a\n\
                     @@ -0,0 +1 @@\n+a\n-- \n2.53.0\n";
         let edits = split_patch(text.as_bytes()).unwrap();
