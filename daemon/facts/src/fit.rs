@@ -8,8 +8,17 @@ pub const JSON_CHARS: usize = 36_000;
 /// Shortens `report` to at most `bound` bytes of JSON. Always meets [`JSON_CHARS`]: with empty lists it is smaller.
 pub(crate) fn fit(report: &mut HostReport, bound: usize) {
     fit_gaps(&mut report.gaps, bound / 4);
-    let mut total = size(report);
-    let mut lists: Vec<_> = lists(report)
+    fit_lists(report, lists, bound);
+}
+
+/// Shortens the longest of `lists` until `answer` has at most `bound` bytes of JSON, or all are empty.
+pub fn fit_lists<T: serde::Serialize>(
+    answer: &mut T,
+    lists: impl FnOnce(&mut T) -> Vec<&mut dyn Shorten>,
+    bound: usize,
+) {
+    let mut total = size(answer);
+    let mut lists: Vec<_> = lists(answer)
         .into_iter()
         .map(|list| (list.weight(), list))
         .collect();
@@ -43,7 +52,8 @@ fn size<T: serde::Serialize + ?Sized>(value: &T) -> usize {
     serde_json::to_vec(value).map_or(0, |json| json.len())
 }
 
-trait Shorten {
+/// A list that can be shortened, and counts what it loses.
+pub trait Shorten {
     fn is_empty(&self) -> bool;
     fn weight(&self) -> usize;
     fn shorten(&mut self);

@@ -23,7 +23,7 @@ mod utmp;
 use remit_wire::host::{Gap, HostReport, Section};
 
 pub use bus::{BusFacts, Decoding, ask as ask_bus, service_json};
-pub use fit::JSON_CHARS;
+pub use fit::{JSON_CHARS, Shorten, fit_lists};
 pub use read::{Kernel, Sources};
 
 use read::{now, wants};

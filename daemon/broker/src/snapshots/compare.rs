@@ -6,8 +6,8 @@ use std::time::Duration;
 use remit_common::calendar;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
-use remit_facts::JSON_CHARS;
 use remit_facts::snapshot::{Difference, SECTIONS, differences};
+use remit_facts::{JSON_CHARS, Shorten, fit_lists};
 use remit_link::Owner;
 use remit_wire::host::{Gap, HostChange, HostChanges, List, SectionChanges, Since};
 
@@ -64,7 +64,7 @@ pub fn changes(
         sections: sections(&found, &by),
         gaps,
     };
-    fit(&mut answer);
+    fit_lists(&mut answer, lists, JSON_CHARS);
     Ok(answer)
 }
 
@@ -262,6 +262,13 @@ fn ran(after: &KeptSnapshot, later: &[KeptSnapshot], caller: &Owner) -> BTreeSet
         .collect()
 }
 
+fn lists(answer: &mut HostChanges) -> Vec<&mut dyn Shorten> {
+    let sections = answer.sections.iter_mut();
+    sections
+        .map(|section| -> &mut dyn Shorten { &mut section.changes })
+        .collect()
+}
+
 fn sections(found: &[Difference<'_>], by: &Causes<'_>) -> Vec<SectionChanges> {
     let of_section = |section: &'static str| {
         let changes: Vec<HostChange> = found
@@ -287,27 +294,6 @@ fn sections(found: &[Difference<'_>], by: &Causes<'_>) -> Vec<SectionChanges> {
     let mut sections: Vec<_> = SECTIONS.into_iter().map(of_section).collect();
     sections.retain(|section| section.changes.total() > 0);
     sections
-}
-
-fn fit(answer: &mut HostChanges) {
-    let length = |change: &HostChange| {
-        const FRAME: usize = 60;
-        let values = [&change.before, &change.after].into_iter().flatten();
-        let by: usize = change.by.iter().map(String::len).sum();
-        FRAME + change.name.len() + values.map(String::len).sum::<usize>() + by
-    };
-    let size = |section: &SectionChanges| section.changes.items.iter().map(length).sum::<usize>();
-    while answer.sections.iter().map(size).sum::<usize>() > JSON_CHARS {
-        let Some(longest) = answer
-            .sections
-            .iter_mut()
-            .max_by_key(|section| size(section))
-        else {
-            return;
-        };
-        let half = longest.changes.items.len() / 2;
-        longest.changes.shrink(half);
-    }
 }
 
 #[cfg(test)]
@@ -533,23 +519,23 @@ mod tests {
 
     #[test]
     fn long_answer_is_cut_and_counted() {
-        let lines: String = (0..5000)
-            .map(|number| format!("files\t/etc/{number:04}\tfile\n"))
-            .collect();
-        let now = kept(SnapshotReason::Now, 100, &lines);
-        let answer = changes(
-            vec![kept(SnapshotReason::Start, 0, "")],
-            Some(now),
-            Since::Boot,
-            &user(ME),
-        )
-        .unwrap();
-        let [section] = answer.sections.as_slice() else {
-            panic!("{answer:?}")
-        };
-        assert_eq!((answer.total, section.changes.total()), (5000, 5000));
-        assert!(section.changes.items.len() <= PER_SECTION);
-        assert!(serde_json::to_string(&answer).unwrap().len() < JSON_CHARS + 4096);
+        // Each backslash is two bytes of JSON.
+        for (name, is_whole) in [("x", true), (&*"\\".repeat(100), false)] {
+            let lines: String = (0..5000)
+                .map(|number| format!("files\t/etc/{name}{number:04}\tfile\n"))
+                .collect();
+            let now = kept(SnapshotReason::Now, 100, &lines);
+            let before = vec![kept(SnapshotReason::Start, 0, "")];
+            let answer = changes(before, Some(now), Since::Boot, &user(ME)).unwrap();
+            let [section] = answer.sections.as_slice() else {
+                panic!("{answer:?}")
+            };
+            assert_eq!((answer.total, section.changes.total()), (5000, 5000));
+            let count = section.changes.items.len();
+            assert_eq!(count == PER_SECTION, is_whole, "{count}");
+            let length = serde_json::to_string(&answer).unwrap().len();
+            assert!(length <= JSON_CHARS, "{length}");
+        }
         assert!(changes(Vec::new(), None, Since::Boot, &user(ME)).is_err());
     }
 }
