@@ -206,7 +206,6 @@ fn made(form: Form, reply: Reply) -> Result<Answer, Refusal> {
         }
         (Tool::Host, Reply::Host(report)) => {
             let report = host::brief(&report, form.is_overview).ok_or_else(too_large)?;
-            let report = truncate::without_largest_sections(report);
             plain(0, |_| &report)
         }
         (Tool::Host, Reply::HostChanges(changes)) => {

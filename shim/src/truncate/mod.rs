@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use remit_wire::Bytes;
 use remit_wire::outcome::{Captured, JobReport, Page};
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use crate::text_fence;
 
@@ -100,35 +99,6 @@ pub fn page(page: &Page, budget: usize, cut: Cut) -> Page {
     }
 }
 
-pub fn without_largest_sections(mut report: Value) -> Value {
-    while report.to_string().len() > MAX_TEXT {
-        let Some(sections) = report.as_object_mut() else {
-            break;
-        };
-        let size = |value: &Value| value.to_string().len();
-        let largest = sections
-            .iter_mut()
-            .filter(|(name, value)| {
-                !["gaps", "alerts"].contains(&name.as_str())
-                    && (value.is_object() || value.is_array())
-            })
-            .max_by_key(|(_, value)| size(value));
-        let Some((name, section)) = largest else {
-            break;
-        };
-        let name = name.clone();
-        *section = Value::Null;
-        let gaps = sections.entry("gaps").or_insert_with(|| json!([]));
-        if let Value::Array(gaps) = gaps {
-            gaps.push(json!({
-                "fact": name,
-                "why": "too long for this answer: ask only for this section, or use run"
-            }));
-        }
-    }
-    report
-}
-
 fn held(captured: &Captured) -> usize {
     captured.head.len() + captured.tail.len()
 }
@@ -189,6 +159,7 @@ pub mod tests {
     use remit_common::names::JobId;
     use remit_wire::outcome::{State, Stream};
     use remit_wire::result::{JobResult, PageResult};
+    use serde_json::Value;
 
     use super::*;
 
@@ -328,18 +299,6 @@ pub mod tests {
             assert_eq!((made.offset, made.bytes.as_slice()), (offset, rest));
             assert!(made.eof);
         }
-    }
-
-    #[test]
-    fn host_report_drops_longest_section_with_gap() {
-        let report = json!({
-            "time": 1, "os": {"name": "x"}, "ports": {"items": vec!["port"; 9000]},
-            "disks": {"items": ["sda"], "more": 0}
-        });
-        let cut = without_largest_sections(report);
-        assert_eq!(cut["ports"], Value::Null);
-        assert_eq!(cut["disks"]["items"][0], "sda");
-        assert_eq!(cut["gaps"][0]["fact"], "ports");
     }
 
     #[test]
