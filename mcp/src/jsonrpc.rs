@@ -8,7 +8,7 @@ use rmcp::model::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::lines::{LineEnds, MAX_LINE};
 use crate::readable_id;
@@ -30,10 +30,20 @@ impl Id for RequestId {
     fn new(value: Value) -> Option<Self> {
         match value {
             Value::String(text) => Some(Self::String(text.into())),
-            Value::Number(number) => number.as_i64().map(Self::Number),
+            Value::Number(number) => integer(number)?.as_i64().map(Self::Number),
             _ => None,
         }
     }
+}
+
+/// Returns a number that is an integer of JSON Schema, where 1.0 is one, without its fraction.
+#[must_use]
+pub fn integer(number: Number) -> Option<Number> {
+    if number.is_i64() || number.is_u64() {
+        return Some(number);
+    }
+    let whole = number.as_f64().filter(|number| number.fract() == 0.0)?;
+    whole.to_string().parse::<i64>().ok().map(Number::from)
 }
 
 /// What counts together in a bound of requests without an answer.
@@ -252,6 +262,11 @@ mod tests {
                 r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
                 -32600,
                 None,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":-2e0,"method":"x"}"#,
+                -32601,
+                Some("-2"),
             ),
             (
                 r#"{"jsonrpc":"2.0","id":1,"method":"x\u001b"}"#,

@@ -24,9 +24,7 @@ impl Id for ClientId {
     fn new(value: Value) -> Option<Self> {
         match value {
             Value::String(text) => Some(Self::Text(text)),
-            Value::Number(number) if number.is_i64() || number.is_u64() => {
-                Some(Self::Number(number))
-            }
+            Value::Number(number) => jsonrpc::integer(number).map(Self::Number),
             _ => None,
         }
     }
@@ -127,18 +125,20 @@ mod tests {
     #[test]
     fn ids_are_texts_and_whole_numbers_of_64_bits() {
         for (id, usable) in [
-            ("\"a\"", true),
-            ("3", true),
-            ("-9223372036854775808", true),
-            ("18446744073709551615", true),
-            ("1180591620717411303424", false),
-            ("1.5", false),
-            ("null", false),
+            ("\"a\"", Some("\"a\"")),
+            ("3", Some("3")),
+            ("3.0", Some("3")),
+            ("-3e2", Some("-300")),
+            ("-9223372036854775808", Some("-9223372036854775808")),
+            ("18446744073709551615", Some("18446744073709551615")),
+            ("1180591620717411303424", None),
+            ("1.5", None),
+            ("null", None),
         ] {
             let line = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"x"}}"#);
             let expect = match usable {
-                true => (-32601, Some(id.to_owned())),
-                false => (-32600, None),
+                Some(id) => (-32601, Some(id.to_owned())),
+                None => (-32600, None),
             };
             assert_eq!(code(&line), Some(expect), "{line}");
         }

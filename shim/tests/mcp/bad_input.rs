@@ -527,7 +527,10 @@ fn usable_ids_come_back_unchanged() {
         let answer = shim.next();
         assert_eq!(answer, json!({"jsonrpc": "2.0", "id": id, "result": {}}));
     }
+    // An integer, too: the client compares numbers.
     shim.raw(b"{\"jsonrpc\":\"2.0\",\"id\":1e0,\"method\":\"ping\"}\n");
+    assert_eq!(shim.next()["id"], 1);
+    shim.raw(b"{\"jsonrpc\":\"2.0\",\"id\":1.5,\"method\":\"ping\"}\n");
     assert_eq!(shim.next().get("id"), None);
 }
 
