@@ -8,7 +8,7 @@ use remit_common::outcome::Ending;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text};
 use remit_edit::{Problem, Tabs, ViewText as _, packages};
-use remit_plan::{BUNDLE_BYTES, Bundle, New, View, hex, risks, sha256};
+use remit_plan::{Bundle, New, View, hex, risks, sha256};
 use remit_wire::edits::{self, Accounts, EditText};
 use remit_wire::outcome::{JobReport, State, Stream};
 use remit_wire::result::JobResult;
@@ -167,18 +167,6 @@ pub fn page(job: JobId, offset: usize) -> Request {
             tail: false,
             whole_characters: false,
         })),
-    })
-}
-
-/// Returns true if more than any plan was read.
-pub const fn is_too_long(length: usize) -> bool {
-    length > BUNDLE_BYTES
-}
-
-pub fn decode(job: JobId, bytes: Vec<u8>) -> Result<Bundle, Refusal> {
-    Bundle::decode(bytes).map_err(|error| {
-        let message = format!("the output of job {job} is no plan: {error}");
-        Refusal::new(Code::InvalidArgs, message).next("call plan; its answer has the plan_id")
     })
 }
 

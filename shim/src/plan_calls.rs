@@ -1,15 +1,17 @@
 //! Calls that have to do with a plan: several requests each. Together they wait no longer than one call may.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use remit_common::behalf::Behalf;
 use remit_common::caps;
 use remit_common::names::{JobId, SetId};
 use remit_common::refusal::{Code, Refusal};
-use remit_plan::{Bundle, Upload};
+use remit_plan::{BUNDLE_BYTES, Bundle, Upload};
 use remit_wire::edits::{CallText, EXTRACT};
 use remit_wire::outcome::{JobReport, OutputPart, Page};
 use remit_wire::{Bytes, Reply, Request, Run, UploadPart, What, transfer};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::answer::{Answer, Form, another, too_large};
@@ -21,6 +23,8 @@ use crate::server::Server;
 use crate::{arguments, plan};
 
 const WAIT: Duration = Duration::from_millis(caps::WAIT_MS as u64);
+/// Time to look up the accounts of edits.
+const ACCOUNTS: Duration = Duration::from_secs(10);
 /// What to do if a plan could not be collected, before its commit is sent.
 const NOTHING_SENT: &str = "nothing was started: call again";
 /// What to do first if the request id of that commit was known before the call. The daemon compares an id with the whole
@@ -78,6 +82,7 @@ impl Server {
     ) -> Answer {
         let DaemonCall {
             mut request,
+            edits,
             checks,
             has_own_id,
             ..
@@ -99,6 +104,12 @@ impl Server {
                 Ok(Err(refusal)) if has_own_id => return Answer::refused(&sent_before(refusal)),
                 Ok(Err(refusal)) => return Answer::refused(&refusal),
                 Err(_) => return Answer::refused(&unanswered(limit, NOTHING_SENT)),
+            }
+        }
+        if !edits.is_empty() {
+            match in_thread(move || plan::input(edits), ACCOUNTS).await {
+                Ok(input) => run.stdin = Some(input),
+                Err(refusal) => return Answer::refused(&refusal),
             }
         }
         let context = StepContext {
@@ -229,13 +240,17 @@ impl Server {
         }
     }
 
-    async fn page(&self, job: JobId, offset: u64, client: &str) -> Result<Page, Refusal> {
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+    async fn page(
+        &self,
+        job: JobId,
+        offset: usize,
+        client: &str,
+    ) -> Result<(Box<JobReport>, Page), Refusal> {
         match self.patiently(plan::page(job, offset), client).await? {
             Reply::Job {
+                report,
                 part: Some(OutputPart::Page(page)),
-                ..
-            } => Ok(page),
+            } => Ok((report, page)),
             _ => Err(another()),
         }
     }
@@ -282,12 +297,36 @@ impl Server {
     async fn bundle(&self, job: JobId, client: &str) -> Result<Bundle, Refusal> {
         let mut bytes = Vec::new();
         loop {
-            let page = self.page(job, bytes.len() as u64, client).await?;
+            let (report, page) = self.page(job, bytes.len(), client).await?;
             bytes.extend_from_slice(&page.bytes);
-            if page.eof || page.bytes.is_empty() || plan::is_too_long(bytes.len()) {
-                return plan::decode(job, bytes);
+            if page.eof || page.bytes.is_empty() || bytes.len() > BUNDLE_BYTES {
+                let is_cut = (bytes.len() as u64) < page.total;
+                return Bundle::decode(bytes)
+                    .map_err(|error| transfer::no_plan(&report, is_cut, error));
             }
         }
+    }
+}
+
+/// Makes the input of a plan. It looks up accounts, and a slow directory must not keep the only thread from other calls.
+async fn in_thread<T: Send + 'static>(
+    make: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+    limit: Duration,
+) -> Result<T, Refusal> {
+    let (sender, made) = oneshot::channel();
+    let not_made = |why: String| {
+        Refusal::new(Code::NotStarted, why)
+            .next("nothing was started: call again, with numbers as owner and group")
+    };
+    let thread = thread::Builder::new().spawn(move || sender.send(make()));
+    thread.map_err(|error| not_made(format!("cannot start a thread: {error}")))?;
+    match timeout(limit, made).await {
+        Ok(Ok(input)) => input,
+        Ok(Err(_)) => Err(not_made("the thread of the edits ended early".to_owned())),
+        Err(_) => Err(not_made(format!(
+            "the accounts of the edits were not found within {} s",
+            limit.as_secs()
+        ))),
     }
 }
 
@@ -320,6 +359,16 @@ fn sent_before(refusal: Refusal) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn slow_look_up_of_accounts_is_left() {
+        let limit = Duration::from_millis(50);
+        assert_eq!(in_thread(|| Ok(7), Duration::from_secs(20)).await, Ok(7));
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let slow = in_thread(move || Ok(held.recv().is_ok()), limit).await;
+        assert_eq!(slow.unwrap_err().code, Code::NotStarted);
+        drop(release);
+    }
 
     #[test]
     fn step_ends_with_the_wait_of_its_call() {

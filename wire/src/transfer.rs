@@ -55,6 +55,9 @@ impl From<ClientError> for TransferError {
 /// Sends the bytes of an upload, without those that are there already.
 pub fn put(client: &mut Client, upload: Upload, from: &mut impl Read) -> Result<(), TransferError> {
     let mut at = received(client, upload)?;
+    if at == upload.size {
+        return Ok(());
+    }
     let mut pace = Pace::new(Instant::now());
     let skipped = io::copy(&mut from.take(at), &mut io::sink());
     match skipped.map_err(TransferError::Read)? {
@@ -148,6 +151,35 @@ pub fn check_of_plan(plan: &Plan, upload: Upload, received: u64) -> Result<(), R
         upload.size
     );
     Err(Refusal::new(Code::NotFound, text).next("plan again"))
+}
+
+/// Returns why the output of a job is no plan. `is_cut`: bytes that it wrote are missing.
+#[must_use]
+pub fn no_plan(report: &JobReport, is_cut: bool, error: impl fmt::Display) -> Refusal {
+    let job = report.job.short();
+    let (code, why, next) = match &report.ending {
+        None => (
+            Code::Busy,
+            format!("job {job} has not written its plan yet"),
+            "wait for the end of the job, and call again",
+        ),
+        Some(ending) if !ending.has_succeeded() => (
+            Code::InvalidArgs,
+            format!("no plan was made: {}", failure(report)),
+            "plan again",
+        ),
+        Some(_) if is_cut => (
+            Code::NotFound,
+            format!("the output of job {job}, a plan, is not kept any more"),
+            "plan again",
+        ),
+        Some(_) => (
+            Code::InvalidArgs,
+            format!("the output of job {job} is no plan: {error}"),
+            "call plan, or 'remit plan': the answer has the id of the plan",
+        ),
+    };
+    Refusal::new(code, why).next(next)
 }
 
 fn part_sent(client: &mut Client, part: UploadPart) -> Result<u64, TransferError> {
@@ -298,13 +330,52 @@ fn failure(report: &JobReport) -> String {
     let mut whys = [cause, &printed].into_iter().filter(|why| !why.is_empty());
     let why = whys
         .next_back()
-        .unwrap_or("cat failed and printed no reason");
+        .unwrap_or("it failed and printed no reason");
     format!("job {}: {why}", report.job.short())
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::outcome::{Captured, Ending};
+
     use super::*;
+
+    #[test]
+    fn output_that_is_no_plan_yet_or_any_more_is_not_called_another() {
+        let report = |exit: Option<i32>| JobReport {
+            then: Vec::new(),
+            denials: Vec::new(),
+            job: JobId([7; 16]),
+            command: "plan.make".to_owned(),
+            state: State::Running,
+            ending: exit.map(|exit| Ending {
+                exit: Some(exit),
+                ..Ending::unmeasured(State::Exited, format!("exit {exit}"), true)
+            }),
+            started_ms: 0,
+            waited_ms: 0,
+            queue_position: None,
+            enforced: None,
+            stdout: Captured::default(),
+            stderr: Captured {
+                head: b"remit-look: '/etc/x': it exists\n".to_vec().into(),
+                ..Captured::default()
+            },
+            notes: Vec::new(),
+            approval: None,
+        };
+        for (exit, is_cut, code, words) in [
+            (None, true, Code::Busy, "has not written its plan yet"),
+            (None, false, Code::Busy, "has not written its plan yet"),
+            (Some(0), true, Code::NotFound, "is not kept any more"),
+            (Some(0), false, Code::InvalidArgs, "is no plan: it is cut"),
+            (Some(1), false, Code::InvalidArgs, "'/etc/x': it exists"),
+        ] {
+            let refusal = no_plan(&report(exit), is_cut, "it is cut");
+            assert_eq!(refusal.code, code, "{refusal}");
+            assert!(refusal.message.contains(words), "{refusal}");
+        }
+    }
 
     #[test]
     fn no_part_comes_too_soon() {

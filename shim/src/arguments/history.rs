@@ -12,7 +12,7 @@ use remit_wire::{HistoryQuery, Kind, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{DaemonCall, QUOTED, invalid};
+use super::{DaemonCall, QUOTED, filled, invalid};
 
 const DEFAULT: u32 = 20;
 
@@ -20,6 +20,7 @@ const DEFAULT: u32 = 20;
 #[serde(deny_unknown_fields)]
 pub struct HistoryArgs {
     /// A time: -1h, today or RFC 3339.
+    #[serde(default, deserialize_with = "filled")]
     since: Option<String>,
     /// Only this.
     kind: Option<Kind>,

@@ -44,6 +44,7 @@ pub struct JobArgs {
     /// base64: raw bytes. Default text.
     encoding: Option<PageEncoding>,
     /// Lines that match this regex.
+    #[serde(default, deserialize_with = "filled")]
     grep: Option<String>,
     /// Lines around each match.
     #[schemars(range(min = 0, max = 10))]
@@ -98,7 +99,7 @@ fn check(limit: Option<u32>) -> Result<(), Refusal> {
 fn list(args: &JobArgs) -> Result<DaemonCall, Refusal> {
     let alone = args.wait_ms.is_none()
         && args.grep.is_none()
-        && args.context.is_none()
+        && args.context.unwrap_or(0) == 0
         && !args.wants_page();
     if !alone {
         return Err(
@@ -119,7 +120,7 @@ fn part(args: &JobArgs) -> Result<Option<PartQuery>, Refusal> {
     if let Some(pattern) = &args.grep {
         return grep(args, pattern.clone()).map(PartQuery::Grep).map(Some);
     }
-    if args.context.is_some() {
+    if args.context.unwrap_or(0) > 0 {
         return Err(invalid("'context' belongs to 'grep'"));
     }
     let paged = args.wants_page() || args.limit.is_some();

@@ -13,7 +13,7 @@ use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
 use remit_mcp::unique::{self, NotUnique};
-use remit_wire::edits::CallText;
+use remit_wire::edits::{CallText, EditText};
 use remit_wire::host::Section;
 use remit_wire::{Access, Request};
 use schemars::JsonSchema;
@@ -44,6 +44,8 @@ pub struct DaemonCall {
     /// Jobs that a list shows.
     pub listed: usize,
     pub plan: PlanStep,
+    /// What a plan is made of: its input, which needs numbers of accounts, is made at the call.
+    pub edits: Vec<EditText>,
     /// Run on a plan that was made.
     pub checks: Vec<CallText>,
 }
@@ -69,6 +71,7 @@ impl From<Request> for DaemonCall {
             detail: false,
             listed: 0,
             plan: PlanStep::None,
+            edits: Vec::new(),
             checks: Vec::new(),
         }
     }
@@ -97,6 +100,7 @@ pub struct HostArgs {
     /// Which facts.
     sections: Option<Vec<Section>>,
     /// What changed since -1h, boot, job_id.
+    #[serde(default, deserialize_with = "filled")]
     since: Option<String>,
 }
 
@@ -597,8 +601,33 @@ mod tests {
             ),
             (
                 Tool::Job,
-                json!({"job_id": "", "limit": 3}),
+                json!({"job_id": "", "grep": "", "context": 0, "limit": 3}),
                 json!({"limit": 3}),
+            ),
+            (
+                Tool::Job,
+                json!({"job_id": id, "grep": "", "context": 0, "stream": "stderr"}),
+                json!({"job_id": id, "stream": "stderr"}),
+            ),
+            (
+                Tool::Host,
+                json!({"sections": ["disks"], "since": ""}),
+                json!({"sections": ["disks"]}),
+            ),
+            (
+                Tool::History,
+                json!({"since": "", "limit": 3}),
+                json!({"limit": 3}),
+            ),
+            (
+                Tool::Run,
+                json!({"name": "logs", "stdin": ""}),
+                json!({"name": "logs"}),
+            ),
+            (
+                Tool::Change,
+                json!({"name": "a.b", "reason": "why", "stdin": ""}),
+                json!({"name": "a.b", "reason": "why"}),
             ),
             (
                 Tool::Run,

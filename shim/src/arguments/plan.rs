@@ -12,7 +12,6 @@ use serde::Deserialize;
 
 use super::run::{Runnable, of_name, request_id};
 use super::{DaemonCall, PlanStep, filled, id_in, invalid};
-use crate::plan;
 
 /// Waits of the steps after the first, in milliseconds. Clients give up after 60 s, so that all waits of a call together
 /// are at most [`caps::WAIT_MS`].
@@ -71,20 +70,17 @@ pub fn plan(args: PlanArgs) -> Result<DaemonCall, Refusal> {
         return Err(invalid("'private' belongs to 'edits'"));
     }
     let checks = checks(args.check.unwrap_or_default())?;
-    let (run, plan) = match (args.edits, args.job_id) {
-        (Some(edits), _) => {
+    let edits = args.edits.unwrap_or_default();
+    let (run, plan) = match args.job_id {
+        _ if !is_copy => {
             let name = match args.private {
                 Some(true) => PLAN_PRIVATE,
                 _ => PLAN,
             };
-            let run = Run {
-                stdin: Some(plan::input(edits)?),
-                ..of_name(name, Vec::new(), Purpose::Use)
-            };
-            (run, PlanStep::Make)
+            (of_name(name, Vec::new(), Purpose::Use), PlanStep::Make)
         }
-        (None, Some(job)) => (extracted(id_in("job_id", &job)?), PlanStep::Make),
-        (None, None) => {
+        Some(job) => (extracted(id_in("job_id", &job)?), PlanStep::Make),
+        None => {
             let what = Runnable {
                 argv: args.argv,
                 script: args.script,
@@ -105,6 +101,7 @@ pub fn plan(args: PlanArgs) -> Result<DaemonCall, Refusal> {
     };
     Ok(DaemonCall {
         plan,
+        edits,
         checks,
         ..Request::Run(run).into()
     })

@@ -118,6 +118,7 @@ pub fn run(args: RunArgs) -> Result<DaemonCall, Refusal> {
         name: args.name,
         args: args.args,
     };
+    let stdin = stdin(args.stdin, &what);
     let what = what.what()?;
     let mut env = Vec::new();
     for (name, value) in args.env.unwrap_or_default().0 {
@@ -126,7 +127,7 @@ pub fn run(args: RunArgs) -> Result<DaemonCall, Refusal> {
     Ok(Request::Run(Run {
         cwd: optional("cwd", args.cwd)?,
         env,
-        stdin: args.stdin.map(text_bytes),
+        stdin,
         profile: args.profile,
         wait_ms: wait(args.wait_ms)?,
         max_runtime_s: runtime(args.max_runtime_s)?,
@@ -161,9 +162,10 @@ pub fn change(mut args: ChangeArgs) -> Result<DaemonCall, Refusal> {
         name: args.name,
         args: args.args,
     };
+    let stdin = stdin(args.stdin, &what);
     let (what, reason) = (what.what()?, args.reason);
     Ok(Request::Run(Run {
-        stdin: args.stdin.map(text_bytes),
+        stdin,
         profile: args.profile,
         wait_ms: wait(args.wait_ms)?,
         max_runtime_s: runtime(args.max_runtime_s)?,
@@ -313,6 +315,12 @@ fn bytes(name: &str, value: String) -> Result<Bytes, Refusal> {
 
 fn has_nul(name: &str) -> Refusal {
     invalid(&format!("argument '{name}': it holds a NUL byte"))
+}
+
+/// Returns the standard input. A named command that takes none refuses also an empty one.
+fn stdin(text: Option<String>, what: &Runnable) -> Option<Bytes> {
+    let is_meant = |text: &String| what.name.is_none() || !text.is_empty();
+    text.filter(is_meant).map(text_bytes)
 }
 
 fn text_bytes(text: String) -> Bytes {

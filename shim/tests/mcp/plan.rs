@@ -373,6 +373,32 @@ fn repeated_commit_without_its_plan_says_to_look_first() {
 }
 
 #[test]
+fn plan_that_is_not_written_yet_is_waited_for() {
+    let daemon = Daemon::start(|_| {
+        let page = Page {
+            stream: Stream::Stdout,
+            offset: 0,
+            total: 0,
+            bytes: Bytes::new(),
+            eof: false,
+        };
+        answer(Ok(Reply::Job {
+            report: Box::new(JobReport {
+                state: State::Queued,
+                ending: None,
+                ..report(b"")
+            }),
+            part: Some(OutputPart::Page(page)),
+        }))
+    });
+    let arguments = json!({"plan_id": "ab".repeat(16), "reason": "why"});
+    let result = call(&mut session(&daemon), "change", arguments);
+    let error = &result["structuredContent"]["error"];
+    assert_eq!(error["code"], "busy", "{error}");
+    assert!(error["next"].as_str().unwrap().contains("wait"), "{error}");
+}
+
+#[test]
 fn each_step_reports_progress() {
     let daemon = Daemon::silent();
     let mut shim = session(&daemon);

@@ -108,7 +108,7 @@ fn cut_search_continues_with_first_omitted_line() {
     let mut shim = session(&daemon);
     let (mut offset, mut seen, mut answers) = (json!(0), Vec::new(), 0);
     loop {
-        let arguments = json!({"job_id": "0".repeat(32), "grep": "", "offset": offset});
+        let arguments = json!({"job_id": "0".repeat(32), "grep": "^", "offset": offset});
         let result = call(&mut shim, "job", arguments);
         let matches = &result["structuredContent"]["matches"];
         let lines = matches["lines"].as_array().unwrap();
@@ -155,7 +155,7 @@ fn cut_search_continues_with_first_omitted_line() {
         }))
     });
     let mut shim = session(&daemon);
-    let arguments = json!({"job_id": "0".repeat(32), "grep": "", "context": 10});
+    let arguments = json!({"job_id": "0".repeat(32), "grep": "^", "context": 10});
     let result = call(&mut shim, "job", arguments);
     let matches = &result["structuredContent"]["matches"];
     assert_eq!(matches["lines"].as_array().map(Vec::len), Some(11));

@@ -3,11 +3,10 @@
 use remit_common::caps;
 use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
-use remit_common::refusal::{Code, Refusal};
 use remit_plan::{BUNDLE_BYTES, Bundle};
 use remit_wire::edits::{COMMIT, THEN};
 use remit_wire::outcome::Stream;
-use remit_wire::{Bytes, Purpose, Run, What};
+use remit_wire::{Bytes, Purpose, Run, What, transfer};
 
 use super::input::{claimed_behalf, claimed_trace};
 use super::job::own_id;
@@ -60,20 +59,22 @@ pub fn call(what: What, purpose: Purpose, stdin: Option<Bytes>) -> Run {
 /// Returns the plan that a job has written. Any other output is refused.
 pub fn bundle(daemon: &mut Daemon, job: JobId) -> Result<Bundle, Failure> {
     let mut bytes = Vec::new();
-    loop {
+    let is_cut = loop {
         let at = bytes.len() as u64;
         let page = daemon.page(job, Stream::Stdout, at, caps::PAGE as u64)?;
         bytes.extend_from_slice(&page.bytes);
-        let is_all = page.eof || page.bytes.is_empty() || bytes.len() as u64 >= page.total;
-        if is_all || bytes.len() > BUNDLE_BYTES {
-            break;
+        let is_cut = (bytes.len() as u64) < page.total;
+        if page.eof || page.bytes.is_empty() || !is_cut || bytes.len() > BUNDLE_BYTES {
+            break is_cut;
+        }
+    };
+    match Bundle::decode(bytes) {
+        Ok(bundle) => Ok(bundle),
+        Err(error) => {
+            let report = daemon.report(job)?;
+            Err(Failure::Input(transfer::no_plan(&report, is_cut, error)))
         }
     }
-    Bundle::decode(bytes).map_err(|error| {
-        let why = format!("the output of job {} is no plan: {error}", job.short());
-        let next = "'remit plan' makes one, and says its id";
-        Failure::Input(Refusal::new(Code::InvalidArgs, why).next(next))
-    })
 }
 
 pub fn own(context: &Context, id: &IdPrefix) -> Result<(Daemon, JobId), Failure> {
