@@ -176,7 +176,7 @@ pub fn no_plan(report: &JobReport, is_cut: bool, error: impl fmt::Display) -> Re
         Some(_) => (
             Code::InvalidArgs,
             format!("the output of job {job} is no plan: {error}"),
-            "call plan, or 'remit plan': the answer has the id of the plan",
+            "'remit plan', or the tool plan, makes one and says its id",
         ),
     };
     Refusal::new(code, why).next(next)
