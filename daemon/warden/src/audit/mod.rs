@@ -153,6 +153,11 @@ impl Audit {
         self.chain.newest()
     }
 
+    /// Returns true if the machine went down without an orderly stop, until the first record after that is written.
+    pub fn went_down(&self) -> bool {
+        self.chain.went_down()
+    }
+
     /// Syncs the end of the log, because the next daemon continues after the newest record. Logs what was never written.
     pub fn stop(&mut self) {
         for message in self.undelivered.sentences() {

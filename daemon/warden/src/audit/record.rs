@@ -45,6 +45,8 @@ const fn is_change(event: Event) -> bool {
     match event {
         Event::Lock
         | Event::Unlock
+        // What is saved as in force, on the disk, is what the audit log says.
+        | Event::Policy
         | Event::Asked
         | Event::Approved
         | Event::Denied
@@ -61,7 +63,6 @@ const fn is_change(event: Event) -> bool {
         | Event::End
         | Event::Interrupted
         | Event::Refusal
-        | Event::Policy
         | Event::Broker
         | Event::Ledger
         | Event::SelfTest
@@ -253,6 +254,12 @@ mod tests {
             lost_records: 0,
         };
         assert_eq!(totals, expect);
+    }
+
+    #[test]
+    fn policy_is_on_the_disk_before_it_is_saved_as_in_force() {
+        assert!(Record::new(Event::Policy, "x").is_change);
+        assert!(!Record::new(Event::Start, "x").is_change);
     }
 
     #[test]

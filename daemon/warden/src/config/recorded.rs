@@ -73,8 +73,9 @@ impl RecordedInForce {
         hex(&Sha256::digest(lines.collect::<String>()))
     }
 
-    /// Returns the record of what a start has changed. `None`: nothing.
-    pub fn record(&self, before: Option<&Self>) -> Option<Record> {
+    /// Returns the record of what a start has changed. `None`: nothing. `went_down`: so did the machine, and the record of
+    /// `before` may be lost.
+    pub fn record(&self, before: Option<&Self>, went_down: bool) -> Option<Record> {
         let name = short(&self.policy);
         let (policy, changes) = match before {
             None => (
@@ -83,7 +84,12 @@ impl RecordedInForce {
             ),
             Some(before) if before.policy == self.policy => (
                 format!("{name} is still in force"),
-                "no permission changes".to_owned(),
+                match went_down {
+                    true => format!(
+                        "{UNKNOWN}: the machine went down, and the record of an earlier change may be lost"
+                    ),
+                    false => "no permission changes".to_owned(),
+                },
             ),
             Some(before) => (
                 format!(
@@ -100,7 +106,8 @@ impl RecordedInForce {
             None => Some(UNKNOWN.to_owned()),
             Some(before) => self.changed_settings(before),
         };
-        if before.is_some_and(|before| before.policy == self.policy) && settings.is_none() {
+        let is_same = before.is_some_and(|before| before.policy == self.policy);
+        if is_same && settings.is_none() && !went_down {
             return None;
         }
         let and = settings.as_ref().map_or_else(String::new, |settings| {
@@ -188,7 +195,7 @@ mod tests {
             ),
         ] {
             let now = RecordedInForce::new(policy, &config);
-            let record = now.record(Some(&before)).unwrap();
+            let record = now.record(Some(&before), false).unwrap();
             assert_eq!(
                 (record.event, record.message.as_str()),
                 (Event::Policy, message)
@@ -201,14 +208,19 @@ mod tests {
             assert_eq!(value(&record, "SETTINGS"), Some(digest.as_str()));
             let is_same = digest == before.settings_digest();
             assert_eq!(is_same, settings.is_none());
-            assert_eq!(now.record(Some(&now)), None, "{message}");
+            assert_eq!(now.record(Some(&now), false), None, "{message}");
+            let again = now.record(Some(&now), true).unwrap();
+            assert!(again.message.ends_with(" is still in force"), "{again:?}");
+            let changes = value(&again, "CHANGES").unwrap();
+            assert!(changes.starts_with("not known: "), "{changes}");
+            assert_eq!(value(&again, "SETTINGS"), Some(digest.as_str()));
         }
     }
 
     #[test]
     fn unknown_past_is_recorded_as_unknown() {
         let now = RecordedInForce::new("c", &Config::default());
-        let record = now.record(None).unwrap();
+        let record = now.record(None, false).unwrap();
         assert_eq!(value(&record, "SETTINGS_CHANGES"), Some("not known"));
         let changes = value(&record, "CHANGES").unwrap();
         assert!(changes.starts_with("not known: "), "{changes}");

@@ -55,11 +55,7 @@ fn start_armed(cx: &mut JobCx<'_>, mut plan: Box<Plan>) -> Result<(), (Box<Plan>
         Ok(recorded) => recorded,
         Err((mut plan, why)) => {
             plan.ready = ready;
-            // Otherwise the next start would record the end of a job that never ran.
-            match was_queued {
-                true => cx.ledger.put_back(plan.job),
-                false => cx.ledger.forget(plan.job),
-            }
+            cx.ledger.take_back(plan.job, was_queued);
             return Err((plan, NotStarted::Record(why)));
         }
     };

@@ -124,8 +124,10 @@ pub fn start(args: Args) -> Result<(), Fatal> {
             state,
         },
     };
-    take_over(&mut job_cx!(warden))?;
-    record_start(&mut warden)?;
+    // Before the first record, which ends it.
+    let went_down = warden.reports.audit.went_down();
+    take_over(&mut job_cx!(warden), went_down)?;
+    record_start(&mut warden, went_down)?;
     let policy = &warden.policies.live.policy;
     take_over_grants(&mut job_cx!(warden), &mut warden.approvals.grants, policy)?;
     watch(&warden)?;
@@ -152,8 +154,9 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     if let Err(why) = warden.reports.audit.write_patiently(record) {
         say_error!("the end of remitd cannot be recorded: {why}");
     }
-    warden.reports.audit.stop();
+    // In this order: a head that says "stopped" says that the ledger is as new.
     warden.ledger.sync();
+    warden.reports.audit.stop();
     if let Err(error) = warden.approvals.grants.keep() {
         say!("cannot save the temporary grants: {error}");
     }
@@ -179,7 +182,7 @@ fn check(args: &Args) -> Result<(), Fatal> {
 }
 
 /// Records the start, and what is in force since it that the log did not say before.
-fn record_start(warden: &mut Warden) -> Result<(), Fatal> {
+fn record_start(warden: &mut Warden, went_down: bool) -> Result<(), Fatal> {
     let (landlock, _) = warden.sandbox.manager.landlock();
     let (controllers, _) = warden.sandbox.manager.controllers();
     let mut message = format!(
@@ -218,7 +221,7 @@ fn record_start(warden: &mut Warden) -> Result<(), Fatal> {
         None
     });
     if let Some(changed) = in_force
-        .record(before.as_ref())
+        .record(before.as_ref(), went_down)
         .filter(|_| before.is_some() || !is_first_of_machine)
     {
         audit.write_patiently(changed).map_err(unwritten)?;

@@ -20,7 +20,8 @@ use crate::state_dir::ledger::{Damage, Ended, FoundJob, Past};
 use crate::state_dir::leftover_processes::{self, InUse};
 
 /// Reads the ledger back, so jobs can be queried. Fails without ledger, /proc or audit log: fates are not guessed.
-pub fn take_over(cx: &mut JobCx<'_>) -> Result<(), Fatal> {
+/// `went_down`: so did the machine, and the ledger may be older than the audit log.
+pub fn take_over(cx: &mut JobCx<'_>, went_down: bool) -> Result<(), Fatal> {
     let read = cx.ledger.read_back();
     let (jobs, damage) = read.map_err(Fatal::call("cannot read the ledger of jobs"))?;
     if let Some(damage) = damage {
@@ -38,13 +39,18 @@ pub fn take_over(cx: &mut JobCx<'_>) -> Result<(), Fatal> {
     }
     avoid_uids_in_use(cx)?;
     for job in jobs {
-        take_over_job(cx, &job, &left.stuck)?;
+        take_over_job(cx, &job, &left.stuck, went_down)?;
     }
     note_restored(cx);
     Ok(())
 }
 
-fn take_over_job(cx: &mut JobCx<'_>, job: &FoundJob, stuck: &[InUse]) -> Result<(), Fatal> {
+fn take_over_job(
+    cx: &mut JobCx<'_>,
+    job: &FoundJob,
+    stuck: &[InUse],
+    went_down: bool,
+) -> Result<(), Fatal> {
     let ended = match &job.past {
         Past::Ended(ended) | Past::Ending(ended) => ended.as_ref().clone(),
         Past::Queued
@@ -56,7 +62,7 @@ fn take_over_job(cx: &mut JobCx<'_>, job: &FoundJob, stuck: &[InUse]) -> Result<
             let left = stuck.iter().find(|one| one.uid == job.job_uid);
             let left = left.map(|one| one.process());
             let left = left.or_else(|| left_in_cgroup(cx, job));
-            let ended = cut_off(job, left.as_deref());
+            let ended = cut_off(job, left.as_deref(), went_down);
             cx.ledger.note_end(job.entry.job, &ended);
             ended
         }
@@ -65,7 +71,7 @@ fn take_over_job(cx: &mut JobCx<'_>, job: &FoundJob, stuck: &[InUse]) -> Result<
         Past::Ended(_) | Past::Lost => None,
         Past::Ending(_) => Some(again(job, &ended)),
         Past::Queued | Past::Asked | Past::Approved | Past::Running(_) | Past::Unknown => {
-            Some(interrupted(job, &ended))
+            Some(interrupted(job, &ended, went_down))
         }
     };
     if let Some(record) = record {
@@ -125,30 +131,38 @@ const fn may_live(past: &Past) -> bool {
 }
 
 /// Returns the ending of a job that has none, from what is known now. `stuck` is a process that could not be ended.
-fn cut_off(job: &FoundJob, stuck: Option<&str>) -> Ended {
-    let entered_ms = job.entry.entered_ms;
-    let (started_ms, what) = match job.past {
-        Past::Queued => (
-            entered_ms,
-            "remitd ended before the job got a slot; it never ran",
-        ),
-        Past::Asked => (
-            entered_ms,
-            "remitd ended before the job was approved, or before it got a slot; it never ran and is void",
-        ),
-        Past::Approved => (
-            entered_ms,
-            "remitd ended after the job was approved and before it got a slot; it never ran and is void",
-        ),
-        Past::Running(started_ms) => (started_ms, "remitd died while it ran"),
-        Past::Unknown => (
-            entered_ms,
-            "remitd died, and the ledger's entry about its progress is damaged",
-        ),
-        Past::Lost | Past::Ending(_) | Past::Ended(_) => (
-            entered_ms,
-            "its end is only in the journal, because the ledger's entry about it is damaged",
-        ),
+fn cut_off(job: &FoundJob, stuck: Option<&str>, went_down: bool) -> Ended {
+    let started_ms = match job.past {
+        Past::Running(started_ms) => started_ms,
+        Past::Queued
+        | Past::Asked
+        | Past::Approved
+        | Past::Unknown
+        | Past::Lost
+        | Past::Ending(_)
+        | Past::Ended(_) => job.entry.entered_ms,
+    };
+    let what = match (&job.past, went_down) {
+        (Past::Queued, false) => "remitd ended before the job got a slot; it never ran",
+        (Past::Asked, false) => {
+            "remitd ended before the job was approved, or before it got a slot; it never ran and is void"
+        }
+        (Past::Approved, false) => {
+            "remitd ended after the job was approved and before it got a slot; it never ran and is void"
+        }
+        (Past::Queued | Past::Asked | Past::Approved, true) => {
+            "the machine went down, and the ledger of jobs may be older than that: in it the job has not started, and \
+             it may have run; look at the machine before it is asked for again"
+        }
+        (Past::Running(_), false) => "remitd died while it ran",
+        (Past::Running(_), true) => {
+            "the machine went down, and the ledger of jobs may be older than that: in it the job runs, and it may have \
+             ended before"
+        }
+        (Past::Unknown, _) => "remitd died, and the ledger's entry about its progress is damaged",
+        (Past::Lost | Past::Ending(_) | Past::Ended(_), _) => {
+            "its end is only in the journal, because the ledger's entry about it is damaged"
+        }
     };
     let cause = match (may_live(&job.past), stuck) {
         (false, _) => what.to_owned(),
@@ -158,19 +172,15 @@ fn cut_off(job: &FoundJob, stuck: Option<&str>) -> Ended {
         }
     };
     let ended = Ended::interrupted(started_ms, cause, stuck.is_none());
-    match job.past {
-        Past::Asked | Past::Approved => Ended {
+    let is_void = matches!(job.past, Past::Asked | Past::Approved) && !went_down;
+    match is_void {
+        true => Ended {
             ending: ended
                 .ending
                 .refused(Code::ApprovalVoid, ask_again(job.entry.request.as_ref())),
             ..ended
         },
-        Past::Queued
-        | Past::Running(_)
-        | Past::Unknown
-        | Past::Lost
-        | Past::Ending(_)
-        | Past::Ended(_) => ended,
+        false => ended,
     }
 }
 
@@ -246,41 +256,41 @@ fn with_job(record: Record, job: &FoundJob) -> Record {
         .maybe("TRACEPARENT", entry.traceparent.as_ref())
 }
 
-fn interrupted(job: &FoundJob, ended: &Ended) -> Record {
+fn interrupted(job: &FoundJob, ended: &Ended, went_down: bool) -> Record {
     let entry = &job.entry;
-    let (user, id) = (&entry.owner.user, entry.job.short());
     let and = match ended.ending.kill_verified {
         true => "and was ended",
         false => "and is still stuck in the kernel",
     };
-    let message = match job.past {
-        Past::Queued => format!(
-            "{user}'s job [{id}] was waiting for a slot when remitd ended, and never ran: {}",
-            entry.command
-        ),
-        Past::Asked => format!(
-            "{user}'s job [{id}] was waiting for an approval when remitd ended, and never ran: {}",
-            entry.command
-        ),
-        Past::Approved => format!(
-            "{user}'s job [{id}] was approved and was waiting for a slot when remitd ended, and never ran: {}",
-            entry.command
-        ),
-        Past::Unknown => format!(
-            "{user}'s job [{id}] had perhaps not ended when remitd died, {and}: {}",
-            entry.command
-        ),
-        Past::Running(_) | Past::Lost | Past::Ending(_) | Past::Ended(_) => format!(
-            "{user}'s job [{id}] was running when remitd died, {and}: {}",
-            entry.command
+    let did = match job.past {
+        Past::Queued => "was waiting for a slot",
+        Past::Asked => "was waiting for an approval",
+        Past::Approved => "was approved and was waiting for a slot",
+        Past::Unknown => "had perhaps not ended",
+        Past::Running(_) | Past::Lost | Past::Ending(_) | Past::Ended(_) => "was running",
+    };
+    let then = match (may_live(&job.past), went_down) {
+        (false, false) => "when remitd ended, and never ran".to_owned(),
+        (true, false) => format!("when remitd died, {and}"),
+        (is_started, true) => format!(
+            "by the ledger of jobs, which may be older than the crash of the machine; it may have {} since",
+            if is_started { "ended" } else { "run" }
         ),
     };
+    let message = format!(
+        "{}'s job [{}] {did} {then}: {}",
+        entry.owner.user,
+        entry.job.short(),
+        entry.command
+    );
     let ending = &ended.ending;
     let verified = if ending.kill_verified { "yes" } else { "no" };
     with_job(Record::new(Event::Interrupted, message), job)
         .field("STATE", State::Interrupted.as_str())
         .field("CAUSE", &ending.cause)
         .field("KILL_VERIFIED", verified)
+        // Its end may be in the audit log already.
+        .maybe("AGAIN", went_down.then_some("maybe"))
 }
 
 #[cfg(test)]
@@ -319,7 +329,7 @@ mod tests {
     #[test]
     fn interrupted_job_states_only_known_facts() {
         let check = |past: Past, stuck, started_ms, verified, cause: &str| {
-            let ended = cut_off(&found(past), stuck);
+            let ended = cut_off(&found(past), stuck, false);
             let ending = &ended.ending;
             assert_eq!(ending.state, State::Interrupted);
             let reported = (ended.started_ms, ending.kill_verified);
@@ -399,9 +409,47 @@ mod tests {
             ),
         ] {
             let job = found(past);
-            let record = interrupted(&job, &cut_off(&job, None));
+            let record = interrupted(&job, &cut_off(&job, None, false), false);
             assert_eq!(record.message, format!("alice's job [01010101] {says}"));
             assert!(record.fields.contains(&("KILL_VERIFIED", "yes".to_owned())));
+        }
+    }
+
+    /// Its pages of the ledger were perhaps not written back: a job that waited in it can have run and ended.
+    #[test]
+    fn after_a_crash_of_the_machine_nothing_is_said_to_have_never_run() {
+        let since =
+            "by the ledger of jobs, which may be older than the crash of the machine; it may have";
+        for (past, says) in [
+            (
+                Past::Queued,
+                format!("was waiting for a slot {since} run since: df -h"),
+            ),
+            (
+                Past::Asked,
+                format!("was waiting for an approval {since} run since: df -h"),
+            ),
+            (
+                Past::Approved,
+                format!("was approved and was waiting for a slot {since} run since: df -h"),
+            ),
+            (
+                Past::Running(1),
+                format!("was running {since} ended since: df -h"),
+            ),
+            (
+                Past::Unknown,
+                format!("had perhaps not ended {since} ended since: df -h"),
+            ),
+        ] {
+            let job = found(past);
+            let ended = cut_off(&job, None, true);
+            let record = interrupted(&job, &ended, true);
+            assert_eq!(record.message, format!("alice's job [01010101] {says}"));
+            assert!(record.fields.contains(&("AGAIN", "maybe".to_owned())));
+            let ending = ended.ending;
+            assert!(!ending.cause.contains("never ran"), "{}", ending.cause);
+            assert_eq!((ending.code, ending.next), (None, None), "{job:?}");
         }
     }
 
@@ -413,8 +461,8 @@ mod tests {
                 is_under_unknown,
                 ..found(Past::Running(1))
             };
-            let ended = cut_off(&job, None);
-            for record in [interrupted(&job, &ended), again(&job, &ended)] {
+            let ended = cut_off(&job, None, false);
+            for record in [interrupted(&job, &ended, false), again(&job, &ended)] {
                 for (name, value) in [("POLICY", "p"), ("PROFILE", "read")] {
                     let is_said = record.fields.contains(&(name, value.to_owned()));
                     assert_eq!(is_said, !is_under_unknown, "{name}: {record:?}");
@@ -436,8 +484,8 @@ mod tests {
         ] {
             let mut job = found(past);
             job.entry.facts.is_try = is_try;
-            let ended = cut_off(&job, None);
-            let record = interrupted(&job, &ended);
+            let ended = cut_off(&job, None, false);
+            let record = interrupted(&job, &ended, false);
             let verdict = ("VERDICT", expect.to_owned());
             assert!(record.fields.contains(&verdict), "{job:?}: {record:?}");
         }

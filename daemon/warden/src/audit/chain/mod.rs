@@ -113,13 +113,27 @@ impl Chain {
         self.head.newest
     }
 
+    pub fn went_down(&self) -> bool {
+        self.head.skips
+    }
+
+    /// Returns the numbers of records in doubt: `12`, or `12-14`.
+    fn doubted(&self) -> Option<String> {
+        let Head { newest, doubt, .. } = self.head;
+        match doubt {
+            0 => None,
+            doubt if doubt == newest.seq => Some(doubt.to_string()),
+            doubt => Some(format!("{doubt}-{}", newest.seq)),
+        }
+    }
+
     /// Returns what the next record reports about numbers that are in doubt or skipped.
     pub fn doubts(&self) -> Option<String> {
-        let Head { newest, doubt, .. } = self.head;
-        let doubted = (doubt > 0).then(|| {
+        let newest = self.head.newest;
+        let doubted = self.doubted().map(|range| {
+            let records = if range.contains('-') { "records" } else { "record" };
             format!(
-                "the daemon was killed while it wrote record {}, which may be missing; nothing was started by it",
-                newest.seq
+                "the daemon was killed while it wrote {records} {range}, which may be missing; nothing was started by it"
             )
         });
         let skipped = self.head.skips.then(|| {
@@ -138,7 +152,7 @@ impl Chain {
         if seq > self.head.reserved {
             self.reserve()?;
         }
-        let Head { newest, doubt, .. } = self.head;
+        let newest = self.head.newest;
         let mut fields = Vec::with_capacity(8);
         fields.push(("EVENT", record.event.name().to_owned()));
         fields.push(("SEQ", seq.to_string()));
@@ -151,14 +165,7 @@ impl Chain {
                 fields.push(("SYNCED", self.head.synced.to_string()));
             }
         }
-        if doubt > 0 {
-            let range = if doubt == newest.seq {
-                doubt.to_string()
-            } else {
-                format!("{doubt}-{}", newest.seq)
-            };
-            fields.push(("DOUBT", range));
-        }
+        fields.extend(self.doubted().map(|range| ("DOUBT", range)));
         let all = || fields.iter().chain(&record.fields);
         debug_assert!(are_unique(all()), "a field is there twice: {record:?}");
         let id = record.event.message_id();

@@ -1,8 +1,9 @@
 //! Remembers jobs across restarts of the warden: `STATE/warden/open`. A job is written before its intent is recorded.
 //! Its end is written before the end's record, and once more after it: whatever kills the warden in between, the next
 //! one knows every job that is not forgotten. The file has a header and slots ([`slot`]): a few small writes per job
-//! cost less than making and removing a file. Only an orderly stop syncs it. A killed daemon leaves every slot free,
-//! open or ended. After a power cut slots may be missing or damaged; damage is detected and quarantined.
+//! cost less than making and removing a file. It is synced before a change starts and at an orderly stop. A killed
+//! daemon leaves every slot free, open or ended. After a power cut slots may be missing, old or damaged. Damage is
+//! detected and quarantined; an old slot looks like a right one, so the next start does not rely on it then.
 
 mod end_note;
 mod slot;
@@ -81,8 +82,23 @@ impl Ledger {
         })
     }
 
-    /// Writes a plan before it is recorded and run. If this fails, nothing may run.
+    /// Writes a plan before it is recorded and run; of a change, to the disk. If this fails, nothing may run.
     pub fn open(&mut self, plan: &Plan) -> io::Result<()> {
+        let was_queued = self.is_queued(plan.job);
+        self.open_slot(plan)?;
+        self.sync_change(plan.job)
+            .inspect_err(|_| self.take_back(plan.job, was_queued))
+    }
+
+    /// After a power cut an old slot of a change would say that it never ran.
+    fn sync_change(&self, job: JobId) -> io::Result<()> {
+        match self.taken.get(&job) {
+            Some(held) if held.is_change => self.file.sync(),
+            _ => Ok(()),
+        }
+    }
+
+    fn open_slot(&mut self, plan: &Plan) -> io::Result<()> {
         match self.taken.get(&plan.job).copied() {
             None => self.write_entry(plan, QueuedFor::Nothing),
             Some(held) if held.state == SlotState::Queued => {
@@ -101,10 +117,11 @@ impl Ledger {
         held.is_some_and(|held| held.state == SlotState::Queued)
     }
 
-    /// Writes that a job from the queue runs not yet: its start is not recorded, so nothing ran.
-    pub fn put_back(&mut self, job: JobId) {
-        let Some(held) = self.taken.get(&job).copied() else {
-            return;
+    /// Takes back [`Self::open`] of a job whose start is not recorded, so nothing ran. Otherwise the next start would
+    /// record its end. One from the queue is in it again.
+    pub fn take_back(&mut self, job: JobId, was_queued: bool) {
+        let Some(held) = self.taken.get(&job).copied().filter(|_| was_queued) else {
+            return self.forget(job);
         };
         match self.write(held.slot, &slot::unstarting()) {
             Ok(()) => self.mark(job, SlotState::Queued),
@@ -437,6 +454,24 @@ mod tests {
         (number, Past::Running(entry(number).entered_ms))
     }
 
+    /// Nothing can be synced on this device.
+    #[test]
+    fn change_is_on_the_disk_before_it_starts() {
+        let device = Path::new("/dev/zero");
+        let file = File::options().read(true).write(true).open(device);
+        let mut ledger = Scratch::new().open();
+        ledger.file = InPlaceFile::new(device, file.unwrap());
+        for (number, effect, is_started) in [(1, Effect::Read, true), (2, Effect::Change, false)] {
+            let mut entry = entry(number);
+            entry.facts.under.effect = effect;
+            ledger.insert(&entry, SlotState::Running).unwrap();
+            let synced = ledger.sync_change(entry.job);
+            assert_eq!(synced.is_ok(), is_started, "{effect:?}");
+            ledger.take_back(entry.job, false);
+            assert!(ledger.taken.is_empty());
+        }
+    }
+
     #[test]
     fn jobs_are_read_in_order_of_number() {
         let scratch = Scratch::new();
@@ -569,7 +604,7 @@ mod tests {
                 ledger.begin(entry.job, held, &started, &under).unwrap();
                 assert!(!ledger.is_queued(entry.job));
                 assert!(ledger.taken[&entry.job].is_change);
-                ledger.put_back(entry.job);
+                ledger.take_back(entry.job, true);
             }
         }
         let (mut ledger, found, damage) = scratch.read();
