@@ -27,8 +27,8 @@ pub struct JsonLines {
 }
 
 impl JsonLines {
-    /// Opens or creates the file, 0600. Cuts half a record off its end: nothing was done for it. Fails if it is not
-    /// a regular file. Fails if users other than root can write it or its directory.
+    /// Opens or creates the file, 0600. Cuts half a record off its end: after a kill nothing was done for it.
+    /// Fails if it is not a regular file. Fails if users other than root can write it or its directory.
     pub fn open(path: &Path) -> io::Result<Self> {
         let (file, length) = open(path)?;
         let meta = file.metadata()?;
@@ -65,6 +65,8 @@ impl JsonLines {
         let there = fs::symlink_metadata(&self.path).ok();
         let own_meta = there.filter(|there| (there.dev(), there.ino()) == self.id);
         let Some(own_meta) = own_meta else {
+            // The next synced record is in another file, and says that all before it are on the disk.
+            let unsynced = self.file.sync_data().err();
             let (file, length) = open(&self.path)?;
             let meta = file.metadata()?;
             self.length = end_line(&file, length)?;
@@ -74,6 +76,9 @@ impl JsonLines {
                 0 => "its file was moved or removed, and a new one was begun".into(),
                 length => format!("its file was replaced by another file of {length} bytes"),
             });
+            self.incidents.extend(unsynced.map(|error| {
+                format!("the end of the file before cannot be written to the disk: {error}")
+            }));
             return Ok(self.incidents_text());
         };
         if own_meta.len() != self.length {
@@ -131,7 +136,8 @@ impl JsonLines {
         self.length = self.length.saturating_sub(half);
         self.file.set_len(self.length)?;
         self.incidents.push(format!(
-            "its file ended with half a record of {half} bytes, which started nothing; that half was removed"
+            "its file ended with half a record of {half} bytes, which was removed: a daemon that is killed while it writes \
+             has started nothing by it"
         ));
         Ok(())
     }

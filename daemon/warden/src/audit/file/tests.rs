@@ -70,6 +70,23 @@ fn half_record_is_cut_off_at_start() {
     assert_eq!(scene.text(), "something else");
 }
 
+/// Nothing can be synced on this device.
+#[test]
+fn file_that_was_moved_is_synced_before_the_next_begins() {
+    let mut scene = Scene::set("synced");
+    let mut lines = JsonLines::open(&scene.log).unwrap();
+    scene.write(&mut lines);
+    lines.file = File::open("/dev/zero").unwrap();
+    fs::rename(&scene.log, scene.dir.join("moved")).unwrap();
+    let incidents = lines.incidents().unwrap().unwrap();
+    assert!(
+        incidents.contains(
+            "a new one was begun; the end of the file before cannot be written to the disk"
+        ),
+        "{incidents}"
+    );
+}
+
 #[test]
 fn foreign_change_to_file_is_reported_once() {
     let mut scene = Scene::set("befell");
