@@ -103,6 +103,8 @@ pub struct Parsed {
     pub synced: Option<u64>,
     /// First and last of the records that may never have been written.
     pub doubt: Option<(u64, u64)>,
+    /// Records without a number that were neither written nor kept.
+    pub lost: Option<u64>,
 }
 
 pub enum Read {
@@ -189,6 +191,7 @@ impl Entry {
             computed,
             after: after.flatten().filter(is_before),
             synced: value("REMIT_SYNCED").and_then(number),
+            lost: value("REMIT_LOST").and_then(number),
             // In a changed record, its own number may be wrong.
             doubt: doubt
                 .flatten()

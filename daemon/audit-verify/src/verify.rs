@@ -48,6 +48,7 @@ impl Verifier {
         let position = &entry.position;
         match entry.read() {
             Read::Whole(record) if record.computed == record.claimed => {
+                self.note_lost(&record);
                 self.take_whole(&record, position);
             }
             Read::Whole(record) => {
@@ -77,7 +78,7 @@ impl Verifier {
         let late_begin = (begin > 1 && !self.is_continued).then_some(begin);
         if late_begin.is_some() {
             let text = format!(
-                "the log begins with record {begin}: earlier records are not here (an older file, or removed by journald)"
+                "the log begins with record {begin}: earlier records are not here (an older file, removed by journald, or in the journal of an older machine id)"
             );
             self.note(begin, text);
         }
@@ -264,6 +265,17 @@ impl Verifier {
         let numbers = records(last + 1, record.seq - 1);
         let text = format!("{numbers}: lost when the machine went down, or never written");
         self.note(record.seq, text);
+    }
+
+    /// They took no number, so this field alone says that they are missing.
+    fn note_lost(&mut self, record: &Parsed) {
+        if let Some(count) = record.lost.filter(|count| *count > 0) {
+            let text = format!(
+                "record {}: {count} before it could be neither written nor kept, and what they were about may have happened",
+                record.seq
+            );
+            self.note(record.seq, text);
+        }
     }
 
     fn arrive(&mut self, known: Known) {

@@ -108,6 +108,20 @@ fn one_change_is_one_numbered_finding() {
 }
 
 #[test]
+fn records_that_were_lost_without_a_number_are_a_note() {
+    for (lost, is_noted) in [("3", true), ("0", false), ("x", false)] {
+        let mut entries = AuditLog::plain(5).entries;
+        entries.truncate(3);
+        audit_logs::forge(&mut entries[2], "REMIT_LOST", lost);
+        let report = verified(&entries, None);
+        assert_eq!(findings_of(&report), []);
+        let notes: Vec<_> = report.notes.iter().map(|note| note.seq).collect();
+        let expect = if is_noted { vec![3] } else { vec![] };
+        assert_eq!(notes, expect, "{:?}", report.notes);
+    }
+}
+
+#[test]
 fn missing_beginning_is_a_note() {
     let log = AuditLog::plain(10);
     let report = verified(&log.entries[4..], Some(log.head()));

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -14,7 +14,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, access};
 use remit_common::admin::{AdminReply, AdminRequest, AnyJob, Status};
 use remit_common::id_prefix::IdPrefix;
-use remit_common::names::JobId;
+use remit_common::names::{JobId, Runtime};
 use remit_common::refusal::{Code, Refusal};
 use remit_page::{Unverified, Verified};
 use remit_plan::{OLD_BYTES, PlanPath, Stat};
@@ -26,7 +26,7 @@ use crate::external_program::Program;
 use crate::render::output::{self, Context, Form};
 
 /// A daemon that does not answer for so long is not up. Its event loop waits for nothing.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Returns true if the caller may connect to admin.sock. access(2) checks the real ids; they equal the effective ones.
 pub fn may_ask(context: &Context) -> bool {
@@ -44,19 +44,29 @@ pub fn ask<T>(
     take(reply).ok_or_else(Failure::off_protocol)
 }
 
-/// Asks for the status in time. Returns why there is no answer. Fails if the answer is a refusal or another one.
+/// Asks a daemon that runs. `None`: it is stopped. Fails with the reason if there is no answer in this time.
 /// A reader of figures or records must not start what was stopped.
-pub fn status(context: &Context) -> Result<Result<Box<Status>, String>, Failure> {
-    let runtime = context.runtime.clone();
+pub fn answer_within(
+    patience: Duration,
+    runtime: &Runtime,
+    request: AdminRequest,
+) -> Result<Option<Result<AdminReply, ClientError>>, String> {
+    let runtime = runtime.clone();
     let (sender, answer) = mpsc::channel();
     let asking = move || {
         let runs = !activation::would_start(&runtime);
-        sender.send(runs.then(|| client::admin(&runtime.admin_socket(), AdminRequest::Status)))
+        sender.send(runs.then(|| client::admin(&runtime.admin_socket(), request)))
     };
-    thread::Builder::new()
-        .spawn(asking)
-        .map_err(io::Error::other)?;
-    match answer.recv_timeout(PATIENCE) {
+    let started = thread::Builder::new().spawn(asking);
+    started.map_err(|error| format!("no thread can be started to ask remitd: {error}"))?;
+    answer
+        .recv_timeout(patience)
+        .map_err(|_| format!("remitd does not answer within {} s", patience.as_secs()))
+}
+
+/// Asks for the status in time. Returns why there is no answer. Fails if the answer is a refusal or another one.
+pub fn status(context: &Context) -> Result<Result<Box<Status>, String>, Failure> {
+    match answer_within(PATIENCE, &context.runtime, AdminRequest::Status) {
         Ok(None) => Ok(Err("remitd is stopped".into())),
         Ok(Some(Ok(AdminReply::Status(status)))) => Ok(Ok(status)),
         Ok(Some(Ok(_))) => Err(Failure::off_protocol()),
@@ -64,10 +74,7 @@ pub fn status(context: &Context) -> Result<Result<Box<Status>, String>, Failure>
             Ok(Err(why.to_string()))
         }
         Ok(Some(Err(why))) => Err(why.into()),
-        Err(_) => Ok(Err(format!(
-            "remitd does not answer within {} s",
-            PATIENCE.as_secs()
-        ))),
+        Err(why) => Ok(Err(why)),
     }
 }
 

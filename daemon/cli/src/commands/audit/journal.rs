@@ -12,7 +12,6 @@ use std::{fs, thread};
 use nix::unistd::{AccessFlags, access, geteuid};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
-use remit_trail::Event;
 
 use super::record::AuditRecord;
 use crate::error::Failure;
@@ -159,6 +158,7 @@ impl Journal {
 
     /// Passes each record to `take` until it breaks, oldest first or `newest_first`. `matches` are further journalctl
     /// matches (`FIELD=VALUE`). It gets no `--since`: after a clock was set back, journalctl leaves out also newer entries.
+    /// It gets no message ids: a newer remit has events that this one does not know.
     /// Fails if journalctl or `take` fails.
     pub fn records(
         &self,
@@ -166,26 +166,18 @@ impl Journal {
         newest_first: bool,
         take: &mut dyn FnMut(AuditRecord) -> Result<ControlFlow<()>, Failure>,
     ) -> Result<(), Failure> {
-        let mut args = record_matches();
+        let mut args = DAEMON_MATCHES.map(str::to_owned).to_vec();
         args.extend_from_slice(matches);
         if newest_first {
             args.push("--reverse".into());
         }
-        self.each(&args, take)
-    }
-
-    /// Passes all records to `take`, also those of a newer remit, whose message ids this one does not know.
-    pub fn numbered(
-        &self,
-        take: &mut dyn FnMut(AuditRecord) -> Result<ControlFlow<()>, Failure>,
-    ) -> Result<(), Failure> {
-        self.each(
-            &DAEMON_MATCHES.map(str::to_owned),
-            &mut |record| match record.why.is_some() || record.own("SEQ").is_some() {
+        self.each(&args, &mut |record| {
+            match record.why.is_some() || record.own("SEQ").is_some() {
                 true => take(record),
+                // The daemon's log.
                 false => Ok(ControlFlow::Continue(())),
-            },
-        )
+            }
+        })
     }
 
     pub fn each(
@@ -252,13 +244,6 @@ impl Journal {
         let refusal = Refusal::new(Code::NotStarted, text);
         Failure::Machine(refusal.lift("systemctl status systemd-journald; journalctl --verify"))
     }
-}
-
-/// Matches of the records that this remit knows.
-fn record_matches() -> Vec<String> {
-    let own = DAEMON_MATCHES.map(str::to_owned).into_iter();
-    let events = Event::ALL.map(|event| format!("MESSAGE_ID={}", event.message_id()));
-    own.chain(events).collect()
 }
 
 /// journalctl takes a pattern (glob(7)). A name has a byte of one if a sender's name has.

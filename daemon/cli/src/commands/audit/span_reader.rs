@@ -1,4 +1,5 @@
-//! Finds the records of a time in a log. A clock can be fast and be set back, so only the end of the log ends the time.
+//! Finds the records of a time in a log. A clock can be fast and be set back, so only the end of the log ends the time, and
+//! what is dated before it is not of it.
 
 use std::ops::ControlFlow;
 
@@ -26,8 +27,8 @@ pub struct SpanReader {
 
 pub enum TimedRecords {
     Before(AuditRecord),
-    /// Dated later, though a record of the time follows: for the chain alone.
-    Between(AuditRecord),
+    /// Dated before the time, or after it though a record of the time follows: for the chain alone.
+    Between(Vec<AuditRecord>),
     During {
         /// As [`Self::Between`], in the order of the log, before `record`.
         between: Vec<AuditRecord>,
@@ -80,17 +81,20 @@ impl SpanReader {
         self.is_over = ms.map_or(self.is_over, |ms| self.span.is_over(ms));
         Ok(match (self.is_over, self.last) {
             (true, Some(last)) if self.taken > last => TimedRecords::After,
-            (true, Some(_)) => TimedRecords::Between(record),
+            (true, Some(_)) => TimedRecords::Between(vec![record]),
             (true, None) => {
                 self.keep(record)?;
                 TimedRecords::Undecided
             }
             (false, _) => {
                 self.later_bytes = 0;
-                TimedRecords::During {
-                    between: std::mem::take(&mut self.later),
-                    record,
+                let mut between = std::mem::take(&mut self.later);
+                // After a clock that was fast.
+                if ms.is_some_and(|ms| !self.span.has_started(ms)) {
+                    between.push(record);
+                    return Ok(TimedRecords::Between(between));
                 }
+                TimedRecords::During { between, record }
             }
         })
     }
@@ -146,7 +150,7 @@ mod tests {
         for (at, day) in days.iter().enumerate() {
             match in_span.take(record(*day)).unwrap() {
                 TimedRecords::Before(_) => before += 1,
-                TimedRecords::Between(_) => others += 1,
+                TimedRecords::Between(records) => others += records.len(),
                 TimedRecords::During { between, .. } => {
                     during += 1;
                     others += between.len();
@@ -163,6 +167,8 @@ mod tests {
         let days = |days: &[u64]| days.iter().map(|day| Some(*day)).collect::<Vec<_>>();
         assert_eq!(counts(&days(&[3, 4, 5, 7, 9, 10, 11])), (2, 3, 0, 7));
         assert_eq!(counts(&days(&[3, 5, 28, 28, 6, 7, 10])), (1, 3, 2, 7));
+        assert_eq!(counts(&days(&[1, 28, 2, 3, 5, 7])), (1, 2, 3, 6));
+        assert_eq!(counts(&days(&[1, 6, 2, 3, 5, 7])), (1, 3, 2, 6));
         let unread = [Some(5), None, Some(10), None, Some(11)];
         assert_eq!(counts(&unread), (0, 2, 0, 5));
         let back = [Some(5), Some(10), None, Some(6)];

@@ -136,7 +136,7 @@ fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failu
             TimedRecords::After => return Ok(ControlFlow::Break(())),
             TimedRecords::Undecided => {}
             TimedRecords::Before(record) => chain.take_before(record),
-            TimedRecords::Between(record) => chain.take(&record),
+            TimedRecords::Between(records) => records.iter().for_each(|one| chain.take(one)),
             TimedRecords::During { between, record } => {
                 if let Some(before) = chain.before().filter(|_| !chain.has_started()) {
                     gaps.take(before);
@@ -160,8 +160,8 @@ fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failu
     report.notes.extend(half.map(|position| Note {
         seq: 0,
         text: format!(
-            "{position} is half a record, which started nothing: its writing was interrupted; the \
-             daemon removes it when it starts"
+            "{position} is half a record: a daemon that is killed while it writes has started nothing by it, and after a \
+             crash of the machine that is not known; the daemon removes it when it starts"
         ),
     }));
     let reading = Reading {

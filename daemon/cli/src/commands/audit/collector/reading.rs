@@ -142,13 +142,15 @@ impl HostReading {
             }
         }
         let one = journal.of_files(vec![file.path.clone()]);
-        match one.limited(limits.clone()).numbered(&mut |record| {
-            self.take(&record);
-            Ok(match limits.is_over() {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            })
-        }) {
+        match one
+            .limited(limits.clone())
+            .records(&[], false, &mut |record| {
+                self.take(&record);
+                Ok(match limits.is_over() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                })
+            }) {
             // The reader says so.
             Err(Failure::Machine(_)) if limits.is_over() => Ok(()),
             Err(Failure::Machine(refusal)) => {

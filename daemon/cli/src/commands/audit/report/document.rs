@@ -151,8 +151,12 @@ fn verdict(page: &ReportPage<'_>, html: &mut Html) {
             &[],
             &sections::begin(&page.verification.verdict()),
         );
-        let findings = &page.verification.report().findings;
-        html.text(match (page.verification.is_whole(), findings.is_empty()) {
+        let report = page.verification.report();
+        html.text(match (page.verification.is_whole(), report.findings.is_empty()) {
+            (true, _) if !report.notes.is_empty() => {
+                ": from the first record that was read to the last, none was changed, and none is missing but for what \
+                 the notes say."
+            }
             (true, _) => ": from the first record that was read to the last, none is missing and none was changed.",
             (false, true) => ", so nothing is proven.",
             (false, false) => ". Below is what the records say; those in doubt are marked.",

@@ -190,6 +190,22 @@ fn change_shows_people_and_leads_to_its_records() {
     }
 }
 
+/// Records that were lost without a number leave no gap.
+#[test]
+fn page_does_not_say_that_none_is_missing_if_the_log_says_that_some_were_lost() {
+    for (lost, says) in [
+        (None, "the last, none is missing and none was changed."),
+        (Some("3"), "none is missing but for what the notes say."),
+    ] {
+        let mut second = vec![("EVENT", "start")];
+        second.extend(lost.map(|count| ("LOST", count)));
+        let (page, is_whole) = page_of(&lines(&[&[("EVENT", "start")], &second]));
+        assert!(is_whole);
+        assert!(page.contains(says), "{page}");
+        assert_eq!(page.contains("<dt>note</dt>"), lost.is_some(), "{page}");
+    }
+}
+
 #[test]
 fn reader_of_copies_is_no_requester() {
     let about = |event, user, more: FieldPairs<'static>| {

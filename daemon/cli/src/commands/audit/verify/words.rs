@@ -61,7 +61,7 @@ impl Verification {
                 "end",
                 &format!("compared with record {} of the daemon", head.seq),
             ),
-            Head::File(head) => fact(
+            Head::File { newest: head, .. } => fact(
                 "end",
                 &format!(
                     "compared with record {} of the state directory: the daemon does not run",
@@ -129,7 +129,7 @@ impl Verification {
             "end": self.head.expected().map(|head| head.seq),
             "end_unknown": match &self.head {
                 Head::Unknown(why) => Some(why),
-                Head::Daemon(_) | Head::File(_) => None,
+                Head::Daemon(_) | Head::File { .. } => None,
             },
             "findings": findings,
             "more_findings": report.more_findings,

@@ -52,7 +52,7 @@ pub fn read(
                 chain.take_before(record);
                 (Vec::new(), None)
             }
-            TimedRecords::Between(record) => (vec![record], None),
+            TimedRecords::Between(records) => (records, None),
             TimedRecords::During { between, record } => (between, Some(record)),
         };
         for record in &between {
