@@ -42,7 +42,7 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> Vec<Check> {
     checks.extend(trust(own));
     checks.extend(sockets(runtime));
     checks.extend(state());
-    checks.push(free_space(Path::new(STATE)));
+    checks.push(free_space(Path::new(STATE), "nothing will run"));
     checks
 }
 
@@ -241,7 +241,8 @@ fn private(facts: &FileFacts, owner: &str) -> Option<Check> {
     })
 }
 
-pub fn free_space(path: &Path) -> Check {
+/// `then`: what follows if there is none.
+pub fn free_space(path: &Path, then: &str) -> Check {
     let name = format!("room for {}", path.display());
     match statvfs(path) {
         Ok(stat) => {
@@ -250,21 +251,27 @@ pub fn free_space(path: &Path) -> Check {
             let bytes = u64::from(stat.blocks_available()).saturating_mul(stat.fragment_size());
             // Some file systems do not count files and return 0.
             let is_out_of_files = stat.files() > 0 && stat.files_available() == 0;
-            free_space_check(name, path, bytes, is_out_of_files)
+            free_space_check(name, path, then, bytes, is_out_of_files)
         }
         Err(error) => Check::skipped(name, format!("cannot examine it: {}", error.desc())),
     }
 }
 
-fn free_space_check(name: String, path: &Path, bytes: u64, is_out_of_files: bool) -> Check {
+fn free_space_check(
+    name: String,
+    path: &Path,
+    then: &str,
+    bytes: u64,
+    is_out_of_files: bool,
+) -> Check {
     let left = units::bytes(bytes);
     let shown = path.display();
     let fix = format!("df -h {0}; df -i {0}", word(path));
     if is_out_of_files {
-        let why = format!("no new file can be created in '{shown}': nothing will run");
+        let why = format!("no new file can be created in '{shown}': {then}");
         Check::failure(name, why, fix)
     } else if bytes < NONE {
-        let why = format!("only {left} free for '{shown}': nothing will run");
+        let why = format!("only {left} free for '{shown}': {then}");
         Check::failure(name, why, fix)
     } else if bytes < LITTLE {
         Check::warning(name, format!("only {left} free for '{shown}'"), fix)
@@ -383,9 +390,14 @@ mod tests {
             (64 << 20, false, "warning"),
             (1 << 20, false, "failure"),
         ] {
-            let check = free_space_check("room".into(), Path::new("/x"), bytes, is_out);
+            let check = free_space_check("room".into(), Path::new("/x"), "it ends", bytes, is_out);
+            let why = match &check.verdict {
+                Verdict::Failure(finding) => finding.why.as_str(),
+                _ => "",
+            };
+            assert_eq!(why.ends_with(": it ends"), expect == "failure", "{why}");
             assert_eq!(kind(&check), expect, "{bytes}");
         }
-        assert_eq!(kind(&free_space(Path::new("/nonexistent"))), "skipped");
+        assert_eq!(kind(&free_space(Path::new("/nonexistent"), "")), "skipped");
     }
 }

@@ -66,6 +66,9 @@ fn audit(checkup: &Checkup) -> Check {
     }
 }
 
+/// What journald does without space: it takes records from its socket, so the daemon knows nothing of it.
+const DROPS: &str = "jobs run, and journald drops their records";
+
 /// Checks journald, if it is the audit log's sink. `None` if the daemon did not report.
 fn journald(asked_at: Option<Duration>) -> Vec<Check> {
     let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
@@ -74,10 +77,11 @@ fn journald(asked_at: Option<Duration>) -> Vec<Check> {
         Ok(text) => vec![storage(&text, kept), level(&text)],
         Err(why) => vec![Check::skipped("storage", why)],
     };
-    checks.push(files::free_space(Path::new(match kept {
+    let dir = match kept {
         StorageState::InEffect => KEPT,
         StorageState::NotInEffect | StorageState::NoDirectory => LOST,
-    })));
+    };
+    checks.push(files::free_space(Path::new(dir), DROPS));
     checks.push(readable(asked_at));
     checks
 }

@@ -147,7 +147,11 @@ fn sentence(mut said: Vec<(usize, u64, String)>, teller: Teller) -> String {
             "{says} {what} at {}: \"{message}\". Records may have been lost then; it is no proof that they were",
             units::time(ms / 1000)
         ),
-        None => format!("nothing that {of} explains it"),
+        // journald writes such a message to the kernel's log, and takes none of its own from there.
+        None => format!(
+            "nothing that {of} explains it; what it could not write, as on a full disk, only the kernel's log of that boot \
+             (dmesg) says"
+        ),
     }
 }
 
@@ -234,6 +238,10 @@ mod tests {
             text.contains("37 messages") && text.contains("2000-02-28 23:59:59 UTC"),
             "{text}"
         );
-        assert!(sentence(Vec::new(), Teller::Host).starts_with("nothing that the host"));
+        let unexplained = sentence(Vec::new(), Teller::Host);
+        assert!(
+            unexplained.starts_with("nothing that the host") && unexplained.contains("full disk"),
+            "{unexplained}"
+        );
     }
 }
