@@ -258,6 +258,12 @@ fn another_person_confirms_from_a_new_login_and_it_stays() {
     refused(&new, &admin(), &id, "no commit waits");
     let records = daemon.records("confirmed");
     assert_eq!(records[0]["REMIT_JOB"], report.job.to_string());
+    let mut intents = daemon.records("intent").into_iter();
+    let intent = intents.find(|record| record["REMIT_JOB"] == records[0]["REMIT_JOB"]);
+    assert_eq!(
+        records[0]["REMIT_OF"],
+        intent.expect("it ran")["REMIT_USER"]
+    );
     std::thread::sleep(OVER);
     assert_eq!(fixture.read("watched/a"), "new");
     assert!(fixture.daemon.records("unconfirmed").is_empty());

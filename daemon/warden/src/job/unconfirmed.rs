@@ -268,6 +268,7 @@ fn try_confirm(
     let confirmed = with_subject(Record::new(Event::Confirmed, message), by, None)
         .field("JOB", one.job.to_string())
         .field("COMMIT", &one.commit)
+        .field("OF", &one.user)
         .maybe("SIGNED", one.signed.map(Signed::as_str))
         .for_history(requester(&one), Some(one.job), command(cx, &one));
     let written = cx.reports.audit.write(confirmed);

@@ -121,7 +121,7 @@ impl Filter {
 
     pub fn takes(&self, record: &AuditRecord) -> bool {
         let is_about = |user: &str| {
-            let names = ["USER", "UID", "APPROVER", "APPROVER_UID", "RESUMED"];
+            let names = ["USER", "UID", "APPROVER", "APPROVER_UID", "RESUMED", "OF"];
             let to = record.own("TO").and_then(recipient);
             names.iter().any(|name| record.own(name) == Some(user))
                 || to.is_some_and(|(name, uid)| [name, uid].contains(&user))
@@ -238,8 +238,10 @@ mod tests {
         let to_user = r#""REMIT_USER":"cat","REMIT_UID":"1001","REMIT_TO":"agent (uid 1000)""#;
         let to_group = r#""REMIT_USER":"cat","REMIT_UID":"1001","REMIT_TO":"%agent (gid 1000)""#;
         let resumed = r#""REMIT_USER":"cat","REMIT_UID":"1001","REMIT_RESUMED":"agent""#;
+        let confirmed = r#""REMIT_USER":"cat","REMIT_UID":"1001","REMIT_OF":"agent""#;
         for (fields, users) in [
-            (approved, &["agent", "1000", "cat", "1001"][..]),
+            (confirmed, &["agent", "cat", "1001"][..]),
+            (approved, &["agent", "1000", "cat", "1001"]),
             (to_user, &["agent", "1000", "cat", "1001"]),
             (to_group, &["cat", "1001"]),
             (resumed, &["agent", "cat", "1001"]),

@@ -23,7 +23,7 @@ use crate::render::untrusted_columns::Page;
 /// Refusals that are shown. Any administrator can have a refused decision name any job, again and again.
 const REFUSALS: usize = 1000;
 
-const LABELS: [(&str, &str); 51] = [
+const LABELS: [(&str, &str); 48] = [
     ("USER", "user"),
     ("UID", "uid"),
     ("LOGINUID", "login uid"),
@@ -42,7 +42,6 @@ const LABELS: [(&str, &str); 51] = [
     ("SCRIPT", "script"),
     ("SCRIPT_SHA256", "script hash"),
     ("STDIN_SHA256", "stdin hash"),
-    ("EXE", "program"),
     ("DIGEST", "digest"),
     ("VERDICT", "verdict"),
     ("RULE", "rule"),
@@ -56,7 +55,6 @@ const LABELS: [(&str, &str); 51] = [
     ("APPROVER", "approver"),
     ("APPROVER_UID", "by uid"),
     ("APPROVER_PEER", "by process"),
-    ("APPROVAL", "approval"),
     ("BY", "approvers"),
     ("EXPIRES", "expires"),
     ("GRANT", "grant"),
@@ -73,21 +71,18 @@ const LABELS: [(&str, &str); 51] = [
     ("MEMORY_PEAK", "memory"),
     ("OUTPUT_BYTES", "output"),
     ("OUTPUT_SHA256", "output hash"),
-    ("DENIALS", "denials"),
     ("KILL_VERIFIED", "all ended"),
 ];
 
 /// Fields that are folded between words. The others are shown exactly.
-const PROSE: [&str; 11] = [
+const PROSE: [&str; 9] = [
     "REASON",
     "RULE",
     "APPROVER",
-    "APPROVAL",
     "BY",
     "GRANT",
     "ENFORCED",
     "CAUSE",
-    "DENIALS",
     "SHADOW_RULE",
     "SHADOW_CAUSE",
 ];

@@ -58,7 +58,7 @@ pub fn decisions(page: &ReportPage<'_>, html: &mut Html) {
 
 pub fn shown(page: &ReportPage<'_>, html: &mut Html) {
     const COLUMNS: &[ListColumn] = &[TIME, USER, SENTENCE, RECORD];
-    let caption = "Requests with copies of files whose contents an administrator was shown. 'user' is the reader.";
+    let caption = "Requests with a plan or copies of files whose contents an administrator was shown. 'user' is the reader.";
     list(page, html, &page.contents.shown, COLUMNS, caption);
 }
 
