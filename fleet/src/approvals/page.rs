@@ -1,5 +1,5 @@
 //! The page of requests on many hosts: what is identical once, what differs for each host, and each host with its own
-//! digest. Pure. All that a host says of a request is on it: nothing is left out.
+//! digest. Pure. All that a host says of a request is on it but what `request` takes away.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -13,6 +13,8 @@ use crate::engine::diff;
 
 /// What names the other facts of one entry: a diff behind its path is not read as that of the next one.
 const HEADS: [&str; 5] = ["names", "path", "what", "command", "steps"];
+/// Of these the first that an entry has is shown above a difference in the entry.
+const NAMING: [&str; 3] = ["path", "command", "what"];
 
 /// Facts that come first, in this order. All others follow. Long ones are after those that everyone has to see.
 const FIRST: [&str; 14] = [
@@ -43,19 +45,54 @@ const INDENT: usize = 6;
 #[derive(Debug, PartialEq)]
 pub struct Alike<'a> {
     pub requests: Vec<&'a HostRequest>,
-    pub text: String,
+    facts: Rows,
+}
+
+/// Lines of facts.
+#[derive(Debug, Default, PartialEq)]
+struct Rows {
+    text: String,
+    /// For each line the numbers of those that say what it is about: names, and the path of its entry.
+    above: Vec<Vec<usize>>,
+    /// The same for the next line.
+    heads: Vec<usize>,
+}
+
+impl Rows {
+    fn add(&mut self, line: &str) {
+        let _ = writeln!(self.text, "{line}");
+        self.above.push(self.heads.clone());
+    }
+
+    fn next(&self) -> usize {
+        self.above.len()
+    }
+
+    fn lines(&self) -> Vec<&str> {
+        self.text.lines().collect()
+    }
+
+    /// Returns the lines that say what this one is about.
+    fn heads_of(&self, lines: &[&str], line: usize) -> String {
+        let heads = self.above.get(line).into_iter().flatten();
+        let heads = heads.filter_map(|head| lines.get(*head));
+        heads.map(|line| format!(" {line}\n")).collect()
+    }
 }
 
 /// Groups requests by what their hosts say of them, the largest group first.
 pub fn alike(requests: &[HostRequest]) -> Vec<Alike<'_>> {
     let mut groups: Vec<Alike<'_>> = Vec::new();
     for request in requests {
-        let text = facts(&request.facts);
-        match groups.iter_mut().find(|group| group.text == text) {
+        let facts = facts(&request.facts);
+        match groups
+            .iter_mut()
+            .find(|group| group.facts.text == facts.text)
+        {
             Some(group) => group.requests.push(request),
             None => groups.push(Alike {
                 requests: vec![request],
-                text,
+                facts,
             }),
         }
     }
@@ -73,8 +110,14 @@ pub fn page(requests: &[HostRequest]) -> String {
         let names = names(&group.requests);
         let other = first.filter(|_| number > 0);
         let difference = other.and_then(|other| {
-            let difference = diff::diff(&other.text, &group.text)?;
-            (difference.len() < group.text.len()).then_some((other, difference))
+            let (old, new) = (&other.facts, &group.facts);
+            let (old_lines, new_lines) = (old.lines(), new.lines());
+            let above = |mark: char, line: usize| match mark {
+                '-' => old.heads_of(&old_lines, line),
+                _ => new.heads_of(&new_lines, line),
+            };
+            let difference = diff::diff_below(&old.text, &new.text, above)?;
+            (difference.len() < new.text.len()).then_some((other, difference))
         });
         match difference {
             Some((other, difference)) => {
@@ -83,7 +126,7 @@ pub fn page(requests: &[HostRequest]) -> String {
             }
             None => {
                 let _ = writeln!(out, "== {names}");
-                add_text(&mut out, &group.text);
+                add_text(&mut out, &group.facts.text);
             }
         }
         for request in &group.requests {
@@ -141,8 +184,8 @@ pub fn add_text(out: &mut String, text: &str) {
     }
 }
 
-fn facts(facts: &Map<String, Value>) -> String {
-    let mut out = String::new();
+fn facts(facts: &Map<String, Value>) -> Rows {
+    let mut out = Rows::default();
     for (key, value) in ordered(facts, &FIRST) {
         add_fact(&mut out, 0, key, value);
     }
@@ -159,7 +202,8 @@ fn ordered<'a>(
     heads.chain(rest.filter(|(key, _)| !first.contains(&key.as_str())))
 }
 
-fn add_fact(out: &mut String, depth: usize, key: &str, value: &Value) {
+fn add_fact(out: &mut Rows, depth: usize, key: &str, value: &Value) {
+    let (first, outer) = (out.next(), out.heads.len());
     match value {
         // As `remit show --json` says that there is none.
         Value::Null => {}
@@ -170,30 +214,45 @@ fn add_fact(out: &mut String, depth: usize, key: &str, value: &Value) {
                     Value::Array(_) | Value::Object(_) => add_fact(out, depth, key, item),
                     scalar => add_rows(out, depth, key, &shown(scalar)),
                 }
+                if !key.is_empty() {
+                    out.heads.push(first);
+                }
                 key = "";
             }
         }
         Value::Object(object) => {
             add_name(out, depth, key);
-            ordered(object, &HEADS).for_each(|(key, value)| add_fact(out, depth + 1, key, value));
+            if !key.is_empty() {
+                out.heads.extend(first..out.next());
+            }
+            let naming = NAMING.iter().find(|name| object.contains_key(**name));
+            for (key, value) in ordered(object, &HEADS) {
+                let first = out.next();
+                add_fact(out, depth + 1, key, value);
+                if naming.is_some_and(|name| name == key) {
+                    out.heads.extend(first..out.next());
+                }
+            }
         }
         scalar => add_rows(out, depth, key, &shown(scalar)),
     }
+    out.heads.truncate(outer);
 }
 
 /// Adds a name on lines of its own.
-fn add_name(out: &mut String, depth: usize, key: &str) {
+fn add_name(out: &mut Rows, depth: usize, key: &str) {
     let indent = indent(depth);
     let name = in_order(key);
     for part in columns::parts(&name, WIDTH) {
-        let _ = writeln!(out, "{:indent$}{part}", "");
+        out.add(&format!("{:indent$}{part}", ""));
     }
 }
 
 /// Adds the whole text after the mark `|`, and after `+` where it is folded: no text, however long, gets before its column.
-fn add_rows(out: &mut String, depth: usize, key: &str, text: &str) {
+fn add_rows(out: &mut Rows, depth: usize, key: &str, text: &str) {
     let indent = indent(depth);
     let width = NAME - indent;
+    let (first, outer) = (out.next(), out.heads.len());
     let mut name = in_order(key);
     if columns::width(&name) > width {
         add_name(out, depth, key);
@@ -204,8 +263,12 @@ fn add_rows(out: &mut String, depth: usize, key: &str, text: &str) {
         let name = if number == 0 { name.as_str() } else { "" };
         // Not by format's width: a character can have two columns.
         let rest = width.saturating_sub(columns::width(name));
-        let _ = writeln!(out, "{:indent$}{name}{:rest$}{mark} {part}", "", "");
+        out.add(&format!("{:indent$}{name}{:rest$}{mark} {part}", "", ""));
+        if number == 0 {
+            out.heads.extend(first..out.next());
+        }
     }
+    out.heads.truncate(outer);
 }
 
 fn indent(depth: usize) -> usize {
@@ -277,6 +340,49 @@ mod tests {
         let rows = page.lines().filter_map(|line| line.split_once("| "));
         let rows: Vec<&str> = rows.map(|(_, text)| text).collect();
         assert_eq!(rows, ["2 files", "/a", "new", "+/a", "/b", "new", "+/b"]);
+    }
+
+    #[test]
+    fn difference_names_the_file_that_it_is_in() {
+        let asks = |host: &str, cron: &[&str], robots: &[&str]| {
+            let mut request = one(host, 1, None, "x");
+            let entry =
+                |path: &str, lines: &[&str]| json!({"diff": lines, "path": path, "what": "new"});
+            let entries = [
+                entry("/etc/cron.d/x", cron),
+                entry("/srv/robots.txt", robots),
+            ];
+            let facts = json!({"plan": {"entries": entries}, "script": ["a", "b", "c"]});
+            request.facts = facts.as_object().unwrap().clone();
+            request
+        };
+        let hosts = |second: HostRequest| {
+            let page = page(&[
+                asks("web1", &["+a", "+b", "+c"], &["+d", "+X", "+e"]),
+                second,
+            ]);
+            let (_, difference) = page.split_once("== web2: as web1, but\n").unwrap();
+            let lines = difference.lines().filter(|line| line.starts_with("  "));
+            lines.map(|line| format!("{line}\n")).collect::<String>()
+        };
+        let moved = hosts(asks("web2", &["+a", "+X", "+b", "+c"], &["+d", "+e"]));
+        let expect = "  @@ line 6 @@\n   plan\n     entries\n       path   | /etc/cron.d/x\n       diff   | +a\n  \
+            +           | +X\n  …\n   plan\n     entries\n       path   | /srv/robots.txt\n       diff   | +d\n  \
+            -           | +X\n";
+        assert_eq!(moved, expect);
+        let mut script = asks("web2", &["+a", "+b", "+c"], &["+d", "+X", "+e"]);
+        script.facts["script"] = json!(["a", "b2", "c"]);
+        let expect = "  @@ line 15 @@\n   script     | a\n  -           | b\n  +           | b2\n";
+        assert_eq!(hosts(script), expect);
+        let reason = |end: &str| {
+            let mut request = one(&format!("web{end}"), 1, None, "x");
+            request.facts["reason"] = json!(format!("{}{end}", "x".repeat(WIDTH)));
+            request
+        };
+        let page = page(&[reason("1"), reason("2")]);
+        let head = format!("   reason     | {}\n", "x".repeat(WIDTH));
+        let expect = format!("@@\n{head}  -           + 1\n  +           + 2\n");
+        assert!(page.contains(&expect), "{page}");
     }
 
     #[test]

@@ -2,10 +2,18 @@
 
 /// Lines of the differing middle for which the longest common part is searched.
 const MIDDLE: usize = 400;
+/// Mark of a run of equal lines.
+const EQUAL: char = '…';
 
 /// Returns the lines that differ, each after `-` or `+`; nothing if all are the same. `None`: the texts are too different to be
 /// compared.
 pub fn diff(old: &str, new: &str) -> Option<String> {
+    diff_below(old, new, |_, _| String::new())
+}
+
+/// As [`diff`]. `above` returns the lines that say what a line is about: by its mark and its number in that text, from 0. They
+/// are shown before lines that are about something else than the line before.
+pub fn diff_below(old: &str, new: &str, above: impl Fn(char, usize) -> String) -> Option<String> {
     let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
     let same = |(a, b): &(&&str, &&str)| a == b;
     let before = old.iter().zip(&new).take_while(same).count();
@@ -22,7 +30,16 @@ pub fn diff(old: &str, new: &str) -> Option<String> {
         return Some(String::new());
     }
     let mut out = format!("@@ line {} @@\n", before + 1);
-    for (mark, line) in steps(old, new) {
+    let (mut last, mut about) = (EQUAL, String::new());
+    for (mark, line, at) in steps(old, new) {
+        if mark != EQUAL {
+            let heads = above(mark, before + at);
+            if mark != last && heads != about {
+                out.push_str(&heads);
+            }
+            about = heads;
+        }
+        last = mark;
         out.push(mark);
         out.push_str(line);
         out.push('\n');
@@ -30,8 +47,8 @@ pub fn diff(old: &str, new: &str) -> Option<String> {
     Some(out)
 }
 
-/// Returns removed and added lines in order, and a mark for each run of equal lines between them.
-fn steps<'a>(old: &[&'a str], new: &[&'a str]) -> Vec<(char, &'a str)> {
+/// Returns removed and added lines in order with their numbers, and a mark for each run of equal lines between them.
+fn steps<'a>(old: &[&'a str], new: &[&'a str]) -> Vec<(char, &'a str, usize)> {
     let width = new.len() + 1;
     let mut lengths = vec![0_u16; (old.len() + 1) * width];
     let at = |a: usize, b: usize| a * width + b;
@@ -48,21 +65,22 @@ fn steps<'a>(old: &[&'a str], new: &[&'a str]) -> Vec<(char, &'a str)> {
         }
     }
     let of = |a, b| lengths.get(at(a, b)).copied().unwrap_or(0);
-    let (mut a, mut b, mut found) = (0, 0, Vec::new());
+    let (mut a, mut b) = (0, 0);
+    let mut found: Vec<(char, &str, usize)> = Vec::new();
     loop {
         match (old.get(a), new.get(b)) {
             (Some(left), Some(right)) if left == right => {
-                if found.last().is_some_and(|(mark, _)| *mark != '…') {
-                    found.push(('…', ""));
+                if found.last().is_some_and(|(mark, ..)| *mark != EQUAL) {
+                    found.push((EQUAL, "", a));
                 }
                 (a, b) = (a + 1, b + 1);
             }
             (Some(left), right) if right.is_none() || of(a + 1, b) >= of(a, b + 1) => {
-                found.push(('-', *left));
+                found.push(('-', *left, a));
                 a += 1;
             }
             (_, Some(right)) => {
-                found.push(('+', *right));
+                found.push(('+', *right, b));
                 b += 1;
             }
             _ => return found,
