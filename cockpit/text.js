@@ -36,6 +36,8 @@ export function reasonProblem(text) {
         return "Control characters and line breaks are not possible here.";
     if (/\p{Cs}/u.test(reason))
         return "It has half of a character.";
+    if (/^(--\S*|-[!-~])$/.test(reason))
+        return "The command line reads this as an option.";
     const length = bytes(reason);
     return length > REASON_BYTES ? `It has ${length} bytes; the maximum is ${REASON_BYTES}.` : "";
 }

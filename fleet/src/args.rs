@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, value_parser};
 use remit_common::names::JobId;
+use remit_words::reason::reason;
 
 use crate::approvals::request::{Digest, Target};
 use crate::commands::clients::ClientVerb;
@@ -95,7 +96,7 @@ pub struct DenyArgs {
     #[arg(long, value_name = "HOSTS")]
     pub on: Option<String>,
     /// The reason, for the requester
-    #[arg(short, long, value_name = "WHY")]
+    #[arg(short, long, value_name = "WHY", allow_hyphen_values = true, value_parser = reason)]
     pub message: String,
 }
 
@@ -105,7 +106,7 @@ pub struct UndoArgs {
     #[arg(long, value_name = "HOST")]
     pub on: Option<String>,
     /// The reason, for whoever approves it and for the record
-    #[arg(short, long, value_name = "WHY")]
+    #[arg(short, long, value_name = "WHY", allow_hyphen_values = true, value_parser = reason)]
     pub message: String,
     /// Also take away what others have made in new directories of the commit
     #[arg(long)]
@@ -124,7 +125,7 @@ pub struct LockArgs {
     #[arg(long, value_name = "HOSTS")]
     pub on: Option<String>,
     /// The reason, which refused users see
-    #[arg(short, long, value_name = "WHY")]
+    #[arg(short, long, value_name = "WHY", allow_hyphen_values = true, value_parser = reason)]
     pub message: String,
     /// End all running jobs too
     #[arg(long)]
@@ -262,6 +263,26 @@ mod tests {
             (id.replace('f', "g"), false),
         ] {
             assert_eq!(commit(&word).ok(), is_id.then(|| id.clone()), "{word}");
+        }
+    }
+
+    #[test]
+    fn reason_may_begin_with_a_hyphen() {
+        let commit = "0123456789abcdef".repeat(2);
+        for verb in ["deny 7f3a91c2", "lock", &format!("undo {commit}")] {
+            let parse = |why: &str| {
+                let words = verb.split(' ').chain(["-m", why]);
+                Cli::try_parse_from(["remit-fleet"].into_iter().chain(words))
+            };
+            for (why, is_taken) in [
+                ("-m after six", true),
+                ("- not now", true),
+                ("no", true),
+                ("--on", false),
+                (" ", false),
+            ] {
+                assert_eq!(parse(why).is_ok(), is_taken, "{verb} {why}");
+            }
         }
     }
 

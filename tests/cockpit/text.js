@@ -15,9 +15,9 @@ for (const typed of ["", "yes", "0123456", "12345678", "012345678a", `${digest}0
 equal("grouped", text.grouped(digest).split(" ").map(one => one.length), Array(8).fill(8));
 
 // --- a reason
-for (const reason of ["", "no", " no\n", "é".repeat(500), "w".repeat(1000), "-m", "a b", "\u{1f600}".repeat(250)])
+for (const reason of ["", "no", " no\n", "é".repeat(500), "w".repeat(1000), "-", "-no", "-é", "--m later", "a b", "\u{1f600}".repeat(250)])
     equal(`reason '${reason}'`, text.reasonProblem(reason), "");
-for (const reason of ["é".repeat(501), "w".repeat(1001), "\u{1f600}".repeat(251), "a\nb", "a\0b", "\u007fb", "\u0085b", "a\ud800"])
+for (const reason of ["é".repeat(501), "w".repeat(1001), "\u{1f600}".repeat(251), "a\nb", "a\0b", "\u007fb", "\u0085b", "a\ud800", "-m", " --kill\n", "--"])
     equal(`reason '${reason}'`, text.reasonProblem(reason) !== "", true);
 
 // --- characters

@@ -7,4 +7,5 @@ pub mod characters;
 pub mod command_line;
 pub mod cron;
 pub mod path_word;
+pub mod reason;
 pub mod spelling;

@@ -6,8 +6,7 @@ use clap::{ArgGroup, Args, ValueHint};
 use remit_common::hex::unhex;
 use remit_common::id_prefix::IdPrefix;
 use remit_common::{caps, span};
-
-use super::reason::reason;
+use remit_words::reason::reason;
 
 #[derive(Debug, Args)]
 pub struct PendingArgs {

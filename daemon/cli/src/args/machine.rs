@@ -1,11 +1,11 @@
 //! Arguments of `remit policy`, `enroll`, `enroll-approver`, `unenroll`, `client-config`, `completions`, `doctor`, `prove`, `metrics` and `lock`.
 
-use super::reason::reason;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use remit_clients::{Destination, EntryArgs, McpClient};
+use remit_words::reason::reason;
 
 use crate::args::SpanArgs;
 use crate::enrollment::{Expires, Name, STATE};

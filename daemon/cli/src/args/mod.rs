@@ -5,7 +5,6 @@ mod audit;
 pub mod help;
 mod machine;
 mod plan;
-mod reason;
 mod run;
 
 use std::ffi::OsString;

@@ -11,8 +11,7 @@ use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
 use remit_common::span;
 use remit_wire::edits::CallText;
-
-use super::reason::reason;
+use remit_words::reason::reason;
 
 #[derive(Debug, Args)]
 #[command(

@@ -12,10 +12,10 @@ use remit_common::id_prefix::IdPrefix;
 use remit_common::names::SHORT_ID;
 use remit_wire::host::Section;
 use remit_wire::outcome::Stream;
+use remit_words::reason::reason;
 
 pub use super::plan::{Secret, Variable};
 use super::plan::{secret, timeout, variable};
-use super::reason::reason;
 
 #[derive(Debug, Args)]
 #[command(override_usage = "\
