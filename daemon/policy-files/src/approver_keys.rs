@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use nix::unistd::{Uid, User};
-use remit_approval::signers::{FILE, Signers};
+use remit_approval::signers::{FILE, Signer, Signers};
 use remit_common::calendar::now_ms;
 use remit_common::signed::Signed;
 use remit_policy::Asking;
@@ -50,28 +50,59 @@ impl ApproverKeys {
             }
             Err(why) => return Some(format!("{asks}, and each request will expire: {why}")),
         };
-        let has_key = |uid: &&u32| {
-            let user = User::from_uid(Uid::from_raw(**uid)).ok().flatten();
-            user.is_some_and(|user| has_key(keys, &user.name, signed, now_ms()))
-        };
+        let user = |uid: &u32| User::from_uid(Uid::from_raw(*uid)).ok().flatten();
+        let able: Vec<String> = able.iter().filter_map(user).map(|user| user.name).collect();
+        let owners = owners(keys, &able, signed, now_ms());
         let count = asking.approval.count().get();
-        match able.iter().filter(has_key).count() {
-            0 => Some(format!(
+        match owners.is_empty() {
+            true => Some(format!(
                 "{asks}, and none of its approvers has such a key in '{path}': each request will expire"
             )),
-            some if some < count => Some(format!(
-                "{asks} of {count} people, and {some} of its approvers has such a key in '{path}': each request will \
-                 expire"
+            false if !has_disjoint(&owners.iter().collect::<Vec<_>>(), count) => Some(format!(
+                "{asks} of {count} people, and fewer of its approvers have such a key of their own in '{path}': each \
+                 request will expire"
             )),
-            _ => None,
+            false => None,
         }
     }
 }
 
-fn has_key(keys: &Signers, account: &str, signed: Signed, at_ms: u64) -> bool {
-    let own = keys.0.iter().filter(|key| key.is_of(account));
-    let mut valid = own.filter(|key| key.refuses(at_ms).is_none());
-    valid.any(|key| signed == Signed::Key || key.is_security_key())
+/// Returns the accounts of each key by which one of `able` can sign this. Signatures by two keys of one account are of one person.
+fn owners<'a>(
+    keys: &'a Signers,
+    able: &[String],
+    signed: Signed,
+    at_ms: u64,
+) -> BTreeSet<BTreeSet<&'a str>> {
+    let is_good = |key: &&Signer| {
+        able.iter().any(|account| key.is_of(account))
+            && key.refuses(at_ms).is_none()
+            && (signed == Signed::Key || key.is_security_key())
+    };
+    let good = keys.0.iter().filter(is_good);
+    let all = good.map(|good| {
+        let lines = keys.0.iter().filter(|line| line.key == good.key);
+        lines
+            .flat_map(|line| line.names.iter().map(String::as_str))
+            .collect()
+    });
+    all.collect()
+}
+
+/// Returns whether so many of these sets have no element in common.
+fn has_disjoint(sets: &[&BTreeSet<&str>], count: usize) -> bool {
+    let Some(count) = count.checked_sub(1) else {
+        return true;
+    };
+    let mut rest = sets;
+    while let [first, others @ ..] = rest {
+        let apart = others.iter().filter(|set| set.is_disjoint(first));
+        if has_disjoint(&apart.copied().collect::<Vec<_>>(), count) {
+            return true;
+        }
+        rest = others;
+    }
+    false
 }
 
 #[cfg(test)]
@@ -88,9 +119,32 @@ mod tests {
             ("bob", [true, true, true]),
             ("eve", [false, false, false]),
         ] {
-            let found =
-                Signed::ALL.map(|signed| has_key(&keys, account, signed, 1_800_000_000_000));
+            let able = [account.to_owned()];
+            let found = Signed::ALL
+                .map(|signed| !owners(&keys, &able, signed, 1_800_000_000_000).is_empty());
             assert_eq!(found, expect, "{account}");
+        }
+    }
+
+    #[test]
+    fn key_of_two_accounts_is_of_one_person() {
+        let able = ["ann", "bob", "eve"].map(str::to_owned);
+        for (lines, people) in [
+            (&["ann,bob A"][..], 1),
+            (&["ann A", "bob A"], 1),
+            (&["ann A", "ann,zoe B", "bob,zoe C"], 2),
+            (&["ann,bob A", "ann B", "bob C"], 2),
+            (&["ann,bob A", "bob,eve B", "eve,zoe C"], 2),
+            (&["ann A", "ann B", "zoe C"], 1),
+            (&["ann A", "bob B", "eve C"], 3),
+        ] {
+            let line = |line: &&str| line.replace(' ', " ssh-ed25519 AAA");
+            let text: Vec<String> = lines.iter().map(line).collect();
+            let keys = Signers::parse(text.join("\n").as_bytes()).unwrap();
+            let owners = owners(&keys, &able, Signed::Key, 1_800_000_000_000);
+            let sets: Vec<_> = owners.iter().collect();
+            let found = (1..=4).filter(|count| has_disjoint(&sets, *count)).max();
+            assert_eq!(found, Some(people), "{lines:?}");
         }
     }
 }

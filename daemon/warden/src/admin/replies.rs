@@ -1,5 +1,7 @@
 //! Answers to connections that wait: for the end of a job, a decision, a change of the list. Sends nothing itself.
 
+use std::collections::BTreeMap;
+
 use remit_common::admin::{AdminReply, AnyJob, PendingView};
 use remit_common::names::JobId;
 use remit_common::outcome::State;
@@ -74,21 +76,30 @@ impl Admins {
     }
 }
 
+/// Lists the oldest first. If they do not fit, those that this person can approve and the first of each requester are there.
 pub fn pending_list(jobs: &Jobs, subject: &Subject) -> AdminReply {
     let mut free_bytes = caps::ADMIN_FRAME - FIXED;
-    let asked = jobs.all::<Request>();
-    let views = asked.map(|(_, request)| request.pending_view(Some(subject)));
-    let fits = |view: &PendingView| {
+    let mut turns: BTreeMap<u32, usize> = BTreeMap::new();
+    let views = jobs.all::<Request>().map(|(serial, request)| {
+        let view = request.pending_view(Some(subject));
+        let turn = turns.entry(view.uid).or_default();
+        *turn += 1;
+        ((!view.yours, *turn, serial), view)
+    });
+    let views: BTreeMap<_, PendingView> = views.collect();
+    let all = views.len();
+    let mut fits = |view: &PendingView| {
         let size = postcard::to_extend(view, Vec::new()).map_or(usize::MAX, |bytes| bytes.len());
         let fits = size <= free_bytes;
         free_bytes = free_bytes.saturating_sub(size);
         fits
     };
-    let requests: Vec<PendingView> = views.take_while(fits).collect();
-    let omitted = jobs.all::<Request>().count() - requests.len();
+    let views = views.into_iter().map(|((.., serial), view)| (serial, view));
+    let listed: BTreeMap<u64, PendingView> = views.take_while(|(_, view)| fits(view)).collect();
+    let omitted = all - listed.len();
     AdminReply::Pending {
         state: jobs.generation,
-        requests,
+        requests: listed.into_values().collect(),
         omitted: u32::try_from(omitted).unwrap_or(u32::MAX),
     }
 }
@@ -118,5 +129,48 @@ pub fn any_job(meta: &JobMeta) -> AnyJob {
         runtime_ms: ending.map_or(age_ms, |ending| ending.runtime_ms),
         kill_verified: ending.map(|ending| ending.kill_verified),
         then: meta.then.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::wire::Purpose;
+
+    use super::*;
+    use crate::approval::fixture::{Scene, spec};
+    use crate::request::fixture::named;
+
+    #[test]
+    fn full_list_has_the_first_request_of_each_requester() {
+        let scene = Scene::new();
+        let mut jobs = Jobs::default();
+        for number in 1..=201 {
+            let reason = "x".repeat(1000);
+            let disk = named("disk.wipe", &[("disk", "a")]);
+            let spec = spec(disk, Purpose::Change { reason });
+            let mut request = scene.request(spec, Vec::new());
+            let uid = 64_001 + u32::from(number == 201);
+            request.draft.job = JobId([number; 16]);
+            request.draft.requester.subject = Subject::fake(uid, "agent", Some(uid));
+            jobs.insert(number.into(), request);
+        }
+        let reader = Subject::fake(64_009, "ann", Some(64_009));
+        let AdminReply::Pending {
+            requests, omitted, ..
+        } = pending_list(&jobs, &reader)
+        else {
+            panic!("no list");
+        };
+        let (last, first) = requests.split_last().unwrap();
+        assert_eq!(last.job, JobId([201; 16]));
+        let numbers = (1..).map(|number| JobId([number; 16]));
+        assert!(
+            first
+                .iter()
+                .map(|one| one.job)
+                .eq(numbers.take(first.len()))
+        );
+        assert_eq!(requests.len() + omitted as usize, 201);
+        assert!(omitted > 0);
     }
 }

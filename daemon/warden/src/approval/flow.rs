@@ -130,7 +130,7 @@ pub fn on_measured(cx: &mut RequestCx<'_>, serial: u64, found: Measurement) {
         .and_then(|request| Some((request.draft.job, request.digest, request.approving.take()?)))
     {
         cx.job.reactor.remove(approving.measuring.fd());
-        let reply = finish_approval(cx, serial, &approving.by, found);
+        let reply = finish_approval(cx, (serial, job), &approving.by, found);
         let request = cx.job.jobs.find_mut::<Request>(serial);
         let undone = request.map(|request| request.draft.life.advance(Event::NotApproved));
         if let Some(Err(wrong)) = undone {
@@ -266,13 +266,13 @@ pub fn approve(
 
 fn finish_approval(
     cx: &mut RequestCx<'_>,
-    serial: u64,
+    (serial, job): (u64, JobId),
     by: &Subject,
     found: Measurement,
 ) -> Result<AdminReply, Refusal> {
     end::end_expired(&mut cx.job);
     let request = cx.job.jobs.find::<Request>(serial);
-    let request = request.ok_or_else(no_such_request)?;
+    let request = request.ok_or_else(|| end::not_waiting(cx.job.jobs, job))?;
     match recheck(cx, Check::Approving(request, by, &found)) {
         Ok(()) => {}
         Err(unmet) if unmet.is_change() => {
@@ -360,7 +360,6 @@ fn finish_approval(
             return Err(no_such_request());
         }
     };
-    let job = draft.job;
     cx.job.reports.tell(&ToBroker::Approved { job });
     let plan = Box::new(draft.granted(grant, Some(approved)));
     queue::enqueue_approved(cx, plan, request.asked_ms);

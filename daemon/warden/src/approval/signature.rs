@@ -186,7 +186,8 @@ fn not_accepted(why: impl AsRef<str>) -> Refusal {
         "not approved: the signature is not accepted: {}",
         why.as_ref()
     );
-    Refusal::new(Code::DeniedRule, text).next("it still waits; sign again what remit show shows")
+    Refusal::new(Code::DeniedRule, text)
+        .next("it still waits; sign again what remit show shows, with another key: --key FILE")
 }
 
 impl VerifiedSignature {

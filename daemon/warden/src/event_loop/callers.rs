@@ -138,7 +138,9 @@ impl Warden {
         if !self.admins.include(&subject) {
             let text = "admin.sock is for root and its group";
             let refusal = Refusal::new(Code::DeniedRule, text);
-            self.reports.refuse(&subject, refusal);
+            self.reports
+                .record_refusal(Some(&subject), None, &refusal, None);
+            refuse(&stream, refusal);
             return;
         }
         if self.admins.is_crowded(subject.uid()) {
