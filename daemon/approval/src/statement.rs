@@ -40,7 +40,7 @@ impl Statement {
             "{} (uid {}) asks for {}",
             text::line(request.requester_name.as_bytes(), NAME),
             request.requester_uid,
-            Self::command(request)
+            Self::command(request, SUMMARY)
         );
         Self {
             summary,
@@ -52,15 +52,15 @@ impl Statement {
         }
     }
 
-    /// Returns the name of the command and its argv, in one line.
+    /// Returns the name of the command and its argv, cut to `most` bytes, in one line.
     #[must_use]
-    pub fn command(request: &ApprovalRequest) -> String {
+    pub fn command(request: &ApprovalRequest, most: usize) -> String {
         let argv: Vec<&[u8]> = request.argv.iter().map(|word| word.as_bytes()).collect();
         let name = request.command.as_deref().unwrap_or("run");
         format!(
             "{}: {}",
             text::line(name.as_bytes(), NAME),
-            text::command_line(&argv, SUMMARY)
+            text::command_line(&argv, most)
         )
     }
 }

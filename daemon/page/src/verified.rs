@@ -181,7 +181,8 @@ impl Verified {
     /// list is not believed.
     #[must_use]
     pub fn from_afar(mut self) -> Self {
-        let command = Statement::command(&self.request);
+        // Whole: only the mark of the cut here is not the requester's.
+        let command = Statement::command(&self.request, usize::MAX);
         self.context.pending.command = foreign(&command, COMMAND);
         self
     }
@@ -361,6 +362,17 @@ mod tests {
         for command in ["", "site.looks", "look site.look", "'site.look' page=a"] {
             assert_eq!(listed(command), Err(Unverified::OtherCommand), "{command}");
         }
+    }
+
+    #[test]
+    fn mark_of_a_cut_is_not_the_requesters() {
+        let command = |word: &str| {
+            let asked = Scene::new().program(&[b"/usr/bin/true", word.as_bytes()]);
+            asked.from_afar().context.pending.command
+        };
+        assert_eq!(command("…"), r"run: /usr/bin/true '\u{2026}'");
+        let long = command(&"y".repeat(600));
+        assert!(long.ends_with("yy…") && long.len() <= COMMAND, "{long}");
     }
 
     #[test]

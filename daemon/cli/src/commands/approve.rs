@@ -42,7 +42,8 @@ pub fn approve(context: &Context, args: ApproveArgs) -> Result<Exit, Failure> {
         undo,
         signature,
     } = decide(context, &args)?;
-    let (done, missing) = admin_socket::approve(context, job, digest, signature)?;
+    let (done, missing) = admin_socket::approve(context, job, digest, signature)
+        .map_err(|failure| signed_afar(failure, job, args.is_afar))?;
     if context.form == Form::Text {
         // Without a reader there is nothing to wait for.
         output::part(&format!("{done}\n"))?;
@@ -121,6 +122,7 @@ fn decide(context: &Context, args: &ApproveArgs) -> Result<Decided, Failure> {
     let key = match args.signed {
         true => Some(signing::key(
             args.key.as_deref(),
+            asked,
             Some(signing::afar(&units::name(job))),
         )?),
         false => None,
@@ -191,6 +193,18 @@ fn unsigned(job: JobId, asked: Signed, is_afar: bool) -> Failure {
         false => format!("remit approve {} --signed", units::name(job)),
     };
     Failure::Machine(Refusal::new(Code::NeedsApproval, text).lift(line))
+}
+
+/// The daemon's refusal names the command that signs here, and a key of 'remit enroll-approver' opens none.
+fn signed_afar(failure: Failure, job: JobId, is_afar: bool) -> Failure {
+    match failure {
+        Failure::Client(ClientError::Refused(refusal))
+            if is_afar && refusal.code == Code::NeedsApproval =>
+        {
+            refusal.lift(signing::afar(&units::name(job))).into()
+        }
+        other => other,
+    }
 }
 
 fn undo_id(shown: ShownRequest) -> Option<String> {

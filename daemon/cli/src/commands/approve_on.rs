@@ -45,7 +45,11 @@ pub fn approve(context: &Context, args: &ApproveArgs, host: &str) -> Result<Exit
     check_yours(&shown)?;
     let is_signed = args.signed || shown.pending.signed.is_some();
     let key = match is_signed {
-        true => Some(signing::key(args.key.as_deref(), None)?),
+        true => Some(signing::key(
+            args.key.as_deref(),
+            shown.pending.signed,
+            None,
+        )?),
         false => None,
     };
     let statement = is_signed.then(|| verified.statement());

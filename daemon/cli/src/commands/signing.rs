@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use remit_common::refusal::{Code, Refusal};
-use remit_common::signed::{NAMESPACE, SIGNATURE};
+use remit_common::signed::{NAMESPACE, SIGNATURE, Signed};
 
 use super::enroll::host;
 use crate::error::Failure;
@@ -17,13 +17,18 @@ use crate::error::Failure;
 const PROGRAM: &str = "ssh-keygen";
 /// Keys that are looked for without `--key`, below `~/.ssh`: security keys first.
 const KEYS: [&str; 4] = ["id_ed25519_sk", "id_ecdsa_sk", "id_ed25519", "id_ecdsa"];
+const SECURITY_KEYS: [&str; 2] = [KEYS[0], KEYS[1]];
 
-/// Returns this key, or the first of the usual ones. `lift`: what helps without one.
-pub fn key(key: Option<&Path>, lift: Option<String>) -> Result<PathBuf, Failure> {
+/// Returns this key, or the first of the usual ones that can sign as asked. `lift`: what helps without one.
+pub fn key(
+    key: Option<&Path>,
+    asked: Option<Signed>,
+    lift: Option<String>,
+) -> Result<PathBuf, Failure> {
     let home = env::var_os("HOME").unwrap_or_default();
     match key {
         Some(key) => Ok(key.to_owned()),
-        None => usual_key(&Path::new(&home).join(".ssh"), lift).map_err(Failure::Input),
+        None => usual_key(&Path::new(&home).join(".ssh"), asked, lift).map_err(Failure::Input),
     }
 }
 
@@ -58,12 +63,16 @@ pub fn sign(text: &str, key: &Path) -> Result<String, Failure> {
     checked(output.stdout).map_err(failed)
 }
 
-fn usual_key(dir: &Path, lift: Option<String>) -> Result<PathBuf, Refusal> {
-    let keys = KEYS.iter().map(|name| dir.join(name));
+fn usual_key(dir: &Path, asked: Option<Signed>, lift: Option<String>) -> Result<PathBuf, Refusal> {
+    let names: &[&str] = match asked {
+        Some(Signed::Touch | Signed::Verify) => &SECURITY_KEYS,
+        Some(Signed::Key) | None => &KEYS,
+    };
+    let keys = names.iter().map(|name| dir.join(name));
     // Of a key in an agent there may be the public part alone.
     let mut found = keys.filter(|key| key.exists() || public(key).exists());
     found.next().ok_or_else(|| {
-        let text = format!("there is none of the keys {} in ~/.ssh", KEYS.join(", "));
+        let text = format!("there is none of the keys {} in ~/.ssh", names.join(", "));
         let refusal = Refusal::new(Code::InvalidArgs, text).next("name the key: --key FILE");
         match lift {
             Some(lift) => refusal.lift(lift),
@@ -119,14 +128,39 @@ pub fn afar(id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn missing_key_names_what_helps() {
         for lift in [None, Some("on your own computer: x".to_owned())] {
-            let refusal = usual_key(Path::new("/nonexistent"), lift.clone()).unwrap_err();
+            let refusal = usual_key(Path::new("/nonexistent"), None, lift.clone()).unwrap_err();
             assert_eq!(refusal.next.as_deref(), Some("name the key: --key FILE"));
             assert_eq!(refusal.lift, lift);
         }
+    }
+
+    #[test]
+    fn usual_key_can_sign_as_asked() {
+        let dir = env::temp_dir().join(format!("remit-keys-{}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        let found = |asked| usual_key(&dir, asked, None).ok();
+        let plain = dir.join("id_ed25519");
+        File::create(&plain).unwrap();
+        for (asked, expect) in [
+            (None, Some(&plain)),
+            (Some(Signed::Key), Some(&plain)),
+            (Some(Signed::Touch), None),
+            (Some(Signed::Verify), None),
+        ] {
+            assert_eq!(found(asked).as_ref(), expect, "{asked:?}");
+        }
+        let security = dir.join("id_ecdsa_sk");
+        File::create(public(&security)).unwrap();
+        for asked in Signed::ALL {
+            assert_eq!(found(Some(asked)).as_ref(), Some(&security), "{asked}");
+        }
+        fs::remove_dir_all(dir).unwrap();
     }
 }

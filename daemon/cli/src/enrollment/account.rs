@@ -42,7 +42,7 @@ pub enum AccountError {
     NoGroup(String),
     Root,
     System(u32),
-    Powerful(Vec<String>),
+    Powerful(Role, Vec<String>),
     /// The home is not a directory of its own.
     Home(PathBuf),
     Shell(Role, PathBuf),
@@ -71,8 +71,8 @@ impl fmt::Display for AccountError {
             Self::NoGroup(group) => write!(f, "there is no group '{group}'"),
             Self::Root => f.write_str("the account is root's"),
             Self::System(uid) => write!(f, "the account belongs to the system (uid {uid})"),
-            Self::Powerful(groups) => {
-                f.write_str("this account is too powerful for an agent: ")?;
+            Self::Powerful(role, groups) => {
+                write!(f, "this account is too powerful for an {}: ", role.noun())?;
                 for (index, group) in groups.iter().enumerate() {
                     let between = if index == 0 { "" } else { "; " };
                     let why = of_power(group).unwrap_or_default();
@@ -121,7 +121,7 @@ impl std::error::Error for AccountError {}
 impl AccountError {
     pub fn lift(&self, name: &Name) -> Option<String> {
         Some(match self {
-            Self::Powerful(groups) => format!(
+            Self::Powerful(_, groups) => format!(
                 "choose an unused name and remit will create the account; or: {}",
                 groups
                     .iter()
@@ -216,7 +216,7 @@ impl Account {
                 Role::Approver => one == OWN_PROCESS,
             });
         if !powerful.is_empty() {
-            return Err(AccountError::Powerful(powerful));
+            return Err(AccountError::Powerful(role, powerful));
         }
         let home = self.home.as_path();
         // Directories directly below / belong to the system or do not exist: '/etc', '/nonexistent'.
@@ -493,7 +493,8 @@ mod tests {
         let said = judge(&account).unwrap_err().to_string();
         assert!(said.starts_with("sshd starts remit through"), "{said}");
         account.groups.push("remit-broker".into());
-        assert!(matches!(judge(&account), Err(AccountError::Powerful(_))));
+        let said = judge(&account).unwrap_err().to_string();
+        assert!(said.contains("too powerful for an approver: "), "{said}");
         account.uid = 999;
         assert!(matches!(judge(&account), Err(AccountError::System(999))));
     }

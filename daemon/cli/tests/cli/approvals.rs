@@ -944,6 +944,18 @@ fn all(heard: &Receiver<AdminRequest>) -> Vec<AdminRequest> {
 }
 
 #[test]
+fn no_terminal_gets_the_bytes_of_a_request() {
+    let (fake, heard) = one(shown());
+    let pty = pty_of(None);
+    let mut command = fake.remit(&["show", SHORT, "--bytes"]);
+    command.stdout(pty.slave).stderr(Stdio::piped());
+    let said = Said::from(command.spawn().unwrap().wait_with_output().unwrap());
+    assert_ne!(said.status, Some(0), "{said:?}");
+    assert!(said.stderr.contains("remit show ID --all"), "{said:?}");
+    assert!(all(&heard).is_empty(), "{said:?}");
+}
+
+#[test]
 fn typed_digest_approves_shown_request() {
     let digest = digest();
     let first = &digest[..8];
@@ -1785,6 +1797,21 @@ fn approvers_key_reaches_the_daemon_by_four_verbs() {
     // Without a terminal it approves nothing, as ever.
     let (said, heard) = approver_shell("approve abababab");
     assert_eq!((said.status, heard), (Some(125), vec![show_of("abababab")]));
+}
+
+#[test]
+fn approvers_key_signs_on_its_own_computer() {
+    let refusal = Refusal::new(Code::NeedsApproval, "its rule asks for a signature");
+    let refusal = refusal.lift("remit approve abab --signed");
+    let (fake, _heard) = Fake::admin(AdminReply::Refused(refusal));
+    let line = format!("remit approve {} --digest {}", job(), digest());
+    let mut command = fake.remit(&["approver-shell"]);
+    command.env("SSH_ORIGINAL_COMMAND", line);
+    let said = without_terminal(command);
+    assert_eq!(said.status, Some(125), "{said:?}");
+    let lift = "on your own computer: remit approve --on ";
+    assert!(said.stderr.contains(lift), "{said:?}");
+    assert!(!said.stderr.contains("--signed"), "{said:?}");
 }
 
 #[test]
