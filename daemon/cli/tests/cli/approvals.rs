@@ -602,7 +602,8 @@ fn watch_without_reader_ends() {
         .spawn();
     let said = Said::from(child.unwrap().wait_with_output().unwrap());
     assert_eq!(said.status, Some(0), "{said:?}");
-    assert_eq!(said.stderr.lines().count(), 1, "how to leave: {said:?}");
+    // How to leave, if it did not end before.
+    assert!(said.stderr.lines().count() <= 1, "{said:?}");
 }
 
 #[test]
