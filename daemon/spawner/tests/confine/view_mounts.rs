@@ -54,6 +54,20 @@ fn what_lies_beneath_a_mount_hides_nothing_of_the_mount() {
     );
 }
 
+/// The kernel makes no clone of such a mount, but of its copy in a tree that is private.
+#[test]
+fn unbindable_mount_is_shown() {
+    let tree = Tree::new();
+    let mut mounted = Mounted::default();
+    tmpfs(&tree, "data", &mut mounted);
+    tree.file("data/a", 0o644, 0, "a\n");
+    let (none, data) = (None::<&str>, tree.0.join("data"));
+    nix::mount::mount(none, &data, none, MsFlags::MS_UNBINDABLE, none).unwrap();
+    settle();
+    let ran = sh(&format!("cat {}/data/a", tree.at()));
+    assert_eq!((ran.out.as_str(), ran.code()), ("a\n", Some(0)), "{ran:?}");
+}
+
 /// Samba sets one, and setfacl(1).
 #[test]
 fn attributes_of_the_root_of_a_mount_refuse_no_other_change() {

@@ -87,7 +87,7 @@ pub(crate) struct Built {
 
 impl Building<'_> {
     /// Builds the view, and moves to its top.
-    pub(crate) fn build(&self) -> std::result::Result<Built, Fault> {
+    pub(crate) fn build(&self) -> Result<Built, Fault> {
         let started = SystemTime::now().duration_since(UNIX_EPOCH);
         let started = started.map_err(io::Error::other)?;
         let host = sys::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
