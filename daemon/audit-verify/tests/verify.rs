@@ -109,14 +109,14 @@ fn one_change_is_one_numbered_finding() {
 
 #[test]
 fn records_that_were_lost_without_a_number_are_a_note() {
-    for (lost, is_noted) in [("3", true), ("0", false), ("x", false)] {
+    for (lost, has_note) in [("3", true), ("0", false), ("x", false)] {
         let mut entries = AuditLog::plain(5).entries;
         entries.truncate(3);
         audit_logs::forge(&mut entries[2], "REMIT_LOST", lost);
         let report = verified(&entries, None);
         assert_eq!(findings_of(&report), []);
         let notes: Vec<_> = report.notes.iter().map(|note| note.seq).collect();
-        let expect = if is_noted { vec![3] } else { vec![] };
+        let expect = if has_note { vec![3] } else { vec![] };
         assert_eq!(notes, expect, "{:?}", report.notes);
     }
 }

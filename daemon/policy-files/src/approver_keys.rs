@@ -96,8 +96,8 @@ fn has_disjoint(sets: &[&BTreeSet<&str>], count: usize) -> bool {
     };
     let mut rest = sets;
     while let [first, others @ ..] = rest {
-        let apart = others.iter().filter(|set| set.is_disjoint(first));
-        if has_disjoint(&apart.copied().collect::<Vec<_>>(), count) {
+        let disjoint = others.iter().filter(|set| set.is_disjoint(first));
+        if has_disjoint(&disjoint.copied().collect::<Vec<_>>(), count) {
             return true;
         }
         rest = others;

@@ -60,7 +60,7 @@ fn last(mut lines: Vec<String>) -> Vec<String> {
 }
 
 /// How ssh begins a line that follows when a connection that it did not make itself has ended.
-const AFTERWARDS: [&str; 5] = [
+const CLOSING: [&str; 5] = [
     "stdio forwarding failed",
     "kex_exchange_identification: ",
     "Connection closed by ",
@@ -70,7 +70,7 @@ const AFTERWARDS: [&str; 5] = [
 
 /// Returns true if these words of ssh, or this sentence with them, say only that a connection has ended.
 pub fn gives_no_reason(said: &str) -> bool {
-    AFTERWARDS.iter().any(|words| said.starts_with(words))
+    CLOSING.iter().any(|words| said.starts_with(words))
 }
 
 /// Words of ssh about a host whose key is not to be trusted, and what they mean.

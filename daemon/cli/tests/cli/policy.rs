@@ -577,8 +577,8 @@ fn what_the_daemon_refuses_of_the_settings_is_an_error() {
             "--vendor",
             "/nonexistent",
         ];
-        let elsewhere = policy.bare(&[&args[..], &["--elsewhere"]].concat());
-        for (said, why) in [(here, why), (elsewhere, why.filter(|_| !is_of_machine))] {
+        let other = policy.bare(&[&args[..], &["--elsewhere"]].concat());
+        for (said, why) in [(here, why), (other, why.filter(|_| !is_of_machine))] {
             let text = said.text();
             assert_eq!(
                 said.status,
