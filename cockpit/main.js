@@ -29,8 +29,8 @@ let stopAsked = null;
 const look = { timer: null, isOn: false, isDue: false };
 /* Why the list or a look failed last: each ends only its own. */
 const troubles = { list: "", look: "" };
-/* Counts what was opened and closed: an answer that comes later than the next is not shown. */
-let opened = 0;
+/* The request that is being opened: an answer that comes after the next click is not shown. */
+let opening = null;
 
 function tell(id, text) {
     byId(id).replaceChildren(...text ? [said(text, "")] : []);
@@ -91,7 +91,7 @@ function followShown() {
     const listed = waiting.requests.find(request => request.job_id === shown.job_id);
     if (!listed && waiting.omitted === 0)
         leave(shown.job_id);
-    else if (listed && (listed.missing !== shown.missing || listed.digest !== shown.digest))
+    else if (listed && !opening && (listed.missing !== shown.missing || listed.digest !== shown.digest))
         open(listed.job_id);
 }
 
@@ -124,19 +124,22 @@ function onShow(job) {
 }
 
 async function open(job, ...options) {
-    const turn = ++opened;
+    const turn = opening = { job };
     try {
         const request = await remit.ask("show", job, ...options);
-        if (turn !== opened)
+        if (turn !== opening)
             return;
+        opening = null;
         if (!request.digest)
             return leave(job);
         show(request);
     } catch (failure) {
         if (failure.isForbidden)
             fail("look", failure);
-        else if (turn === opened)
+        else if (turn === opening)
             tell("refused", failure.message);
+        if (turn === opening)
+            opening = null;
     }
 }
 
@@ -164,7 +167,8 @@ function show(request) {
 
 function close(text) {
     const hadFocus = byId("request").contains(document.activeElement);
-    opened++;
+    if (opening?.job === shown?.job_id)
+        opening = null;
     shown = null;
     byId("request").hidden = true;
     byId("facts").replaceChildren();

@@ -104,7 +104,9 @@ async fn remit_once(
     let way = ssh.way(host, false).await;
     let way = way.map_err(NotDone::NotAsked)?.without_master();
     let command = RemoteCommand::remit(words);
-    let child = ssh.start(host, &way, limits, &command).await;
+    let child = ssh
+        .start(host, &way, limits, &command, Group::Terminal)
+        .await;
     let mut child = child.map_err(NotDone::NotAsked)?;
     drop(child.stdin.take());
     let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {

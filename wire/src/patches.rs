@@ -25,7 +25,7 @@ pub fn split_patch(bytes: &[u8]) -> Result<Vec<Edit>, String> {
     let (mut edits, mut rest) = (Vec::new(), lines.as_slice());
     while let Some(head) = rest.iter().position(|line| line.starts_with(b"--- ")) {
         let (words, from) = rest.split_at_checked(head).unwrap_or((rest, &[]));
-        let words = own_words(words, section)?;
+        let words = own_words(words, section, edits.is_empty())?;
         let (names, hunks) = from.split_at_checked(2).ok_or(CUT)?;
         let length = hunks_length(hunks);
         let (hunks, after) = hunks.split_at_checked(length).unwrap_or((hunks, &[]));
@@ -95,10 +95,16 @@ fn check_words(words: &[&[u8]]) -> Result<(), String> {
 }
 
 /// Returns the words of the file whose lines follow: those before its section are of others.
-fn own_words<'a>(words: &'a [&'a [u8]], section: &[u8]) -> Result<&'a [&'a [u8]], String> {
+fn own_words<'a>(
+    words: &'a [&'a [u8]],
+    section: &[u8],
+    is_first: bool,
+) -> Result<&'a [&'a [u8]], String> {
     let is_section = |line: &&[u8]| line.starts_with(section);
-    // The message of git is before the first section, but words of diff(1) about other files are, too.
-    let message = match section == GIT {
+    // The message of git is before its first section: of the file, or of the next mail in it. Words of diff(1) about other files
+    // are there, too.
+    let has_message = is_first || words.iter().any(|line| line.starts_with(b"From "));
+    let message = match section == GIT && has_message {
         true => words.iter().position(is_section).unwrap_or(0),
         false => 0,
     };
@@ -223,6 +229,17 @@ mod tests {
                     @@ -0,0 +1 @@\n+a\n-- \n2.53.0\n";
         let edits = split_patch(text.as_bytes()).unwrap();
         assert_eq!((edits.len(), edits[0].mode), (1, Some(0o644)));
+        let second = text
+            .replace("a/a b/a", "a/b b/b")
+            .replace("b/a\n@@", "b/b\n@@");
+        let mails = format!("{text}\nFrom 1234 Mon Sep 17 2001\n{second}");
+        assert_eq!(split_patch(mails.as_bytes()).unwrap().len(), 2);
+        let joined = format!("{text}Only in /etc: x\n{second}");
+        assert!(
+            split_patch(joined.as_bytes())
+                .unwrap_err()
+                .contains("'Only in'")
+        );
     }
 
     /// diff(1) with -N: the time of a file that is not there is 0.

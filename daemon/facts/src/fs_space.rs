@@ -19,6 +19,8 @@ const EACH: Duration = Duration::from_millis(300);
 const ALL: Duration = Duration::from_secs(2);
 /// Why the space of a file system is unknown that hangs.
 pub(crate) const NO_ANSWER: &str = "it did not answer in time";
+/// Why nothing is known of one that has less than its time.
+const LATE: &str = "not asked: earlier ones took all the time given";
 /// Maximum waiting threads, of all calls together.
 const THREADS: usize = 8;
 
@@ -60,7 +62,7 @@ impl Asking {
         while !left.as_slice().is_empty() {
             let started = match Instant::now() < end {
                 true => self.start(left.as_slice().to_vec()),
-                false => Err("not asked: earlier ones took all the time given".into()),
+                false => Err(LATE.into()),
             };
             let receiver = match started {
                 Ok(receiver) => receiver,
@@ -74,7 +76,12 @@ impl Asking {
                 match receiver.recv_timeout(patience) {
                     Ok(answer) => answers.push((question.index, answer)),
                     Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                        answers.push((question.index, Err(NO_ANSWER.into())));
+                        let why = if patience < self.each {
+                            LATE
+                        } else {
+                            NO_ANSWER
+                        };
+                        answers.push((question.index, Err(why.into())));
                         break;
                     }
                 }

@@ -125,13 +125,13 @@ pub(crate) fn table(at: &Sources) -> Result<Vec<Entry>, Why> {
     let first = read::bytes(&at.proc.join("1/mountinfo"), 16 << 20);
     let table = first
         .or_else(|why| read::bytes(&at.proc.join("self/mountinfo"), 16 << 20).map_err(|_| why))?;
-    let lines = mounts(&table).take(LOOKED_AT).flatten();
+    let lines = mounts(&table).take(LOOKED_AT + 1).flatten();
     Ok(lines.filter_map(|mount| entry(&mount)).collect())
 }
 
 /// Returns what a list of the table lacks.
 pub(crate) fn cut(table: &[Entry]) -> Option<Why> {
-    let is_cut = table.len() >= LOOKED_AT;
+    let is_cut = table.len() > LOOKED_AT;
     is_cut.then(|| format!("only the first {LOOKED_AT} mounts were looked at"))
 }
 

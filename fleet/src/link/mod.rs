@@ -208,7 +208,9 @@ impl Link {
         let patience = limits.connect();
         let started = Instant::now();
         let shim = ssh::RemoteCommand::shim();
-        let child = ssh.start(&self.host, &way, limits, &shim).await?;
+        let child = ssh
+            .start(&self.host, &way, limits, &shim, Group::Own)
+            .await?;
         let typed = ssh.typed();
         let first = match Session::open(child, &call.client, patience, &typed).await {
             Ok(session) => {
@@ -220,7 +222,9 @@ impl Link {
         if way.hides_reasons() && reason::gives_no_reason(&first) {
             // The key exchange has failed, so this starts nothing twice.
             let way = way.without_master();
-            let child = ssh.start(&self.host, &way, limits, &shim).await?;
+            let child = ssh
+                .start(&self.host, &way, limits, &shim, Group::Own)
+                .await?;
             return Session::open(child, &call.client, patience, &typed).await;
         }
         // A master connection that is dead hangs until its keep-alives fail.
@@ -228,7 +232,9 @@ impl Link {
         if !was_silent || !ssh.drop_master(&way).await {
             return Err(first);
         }
-        let child = ssh.start(&self.host, &way, limits, &shim).await?;
+        let child = ssh
+            .start(&self.host, &way, limits, &shim, Group::Own)
+            .await?;
         Session::open(child, &call.client, patience, &typed).await
     }
 

@@ -96,7 +96,12 @@ pub fn is_about_key(said: &str) -> bool {
 /// How `remit` begins a line of its own.
 pub const OWN: &str = "remit: ";
 /// Words of ssh about a login that no key opens.
-pub const DENIED: &str = "Permission denied (";
+const DENIED: &str = "Permission denied (";
+
+/// Returns true if a host refused the login. What a shell says of a program that it may not execute is followed by the end of ssh.
+pub fn is_denied(said: &str) -> bool {
+    said.contains(DENIED) && !said.contains("Permission denied (ssh ended")
+}
 /// In a way out: the ssh that was started, with its configuration.
 const SSH: &str = "{ssh}";
 

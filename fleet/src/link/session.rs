@@ -84,6 +84,7 @@ impl Session {
         let hello = hello(&mut incoming, &mut stdin, client);
         let why = match timeout(patience, hello).await {
             Ok(Ok(server)) => {
+                child.logged_in();
                 let (outgoing, queue) = mpsc::unbounded_channel();
                 let shared = Arc::new(Shared {
                     outgoing,

@@ -24,7 +24,7 @@ use crate::host_name::HostName;
 
 pub use effective::Effective;
 pub use masters::Masters;
-pub use process::Process;
+pub use process::{Group, Process};
 
 /// Time for `ssh -G`, which may run programs of the user (`Match exec`).
 const QUICK: Duration = Duration::from_secs(10);
@@ -149,6 +149,7 @@ impl Client {
         way: &Way,
         limits: &Limits,
         remote: &RemoteCommand,
+        group: Group,
     ) -> Result<Process, String> {
         if let (Some(masters), Some(socket), true) =
             (&self.masters, &way.master, way.becomes_master)
@@ -168,7 +169,7 @@ impl Client {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let master = way.master.clone().filter(|_| way.becomes_master);
-        Process::spawn(&mut command, master).map_err(|error| self.not_started(&error))
+        Process::spawn(&mut command, group, master).map_err(|error| self.not_started(&error))
     }
 
     /// Notes that the session of a host was opened.

@@ -1,5 +1,4 @@
-//! An ssh process with the programs that it starts: its ProxyCommand, or another ssh for a jump host. They are a process group
-//! of their own, which ends with this.
+//! An ssh process with the programs that it starts: its ProxyCommand, or another ssh for a jump host.
 
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
@@ -8,24 +7,55 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
+/// The process group of an ssh and of the programs that it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Their own, which ends with the ssh. A program in it that reads the terminal is stopped, and takes no keystrokes.
+    Own,
+    /// That of this program: a signal of the terminal ends them with it.
+    Terminal,
+}
+
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    /// The socket of the master connection that it may have become.
-    master: Option<PathBuf>,
+    group: Group,
+    /// The socket of the master connection that it may become.
+    socket: Option<PathBuf>,
+    is_master: bool,
 }
 
 impl Process {
-    pub fn spawn(command: &mut Command, master: Option<PathBuf>) -> std::io::Result<Self> {
-        // A program in a background group that reads the terminal is stopped, and takes no keystrokes.
-        let child = command.process_group(0).kill_on_drop(true).spawn()?;
-        Ok(Self { child, master })
+    pub fn spawn(
+        command: &mut Command,
+        group: Group,
+        socket: Option<PathBuf>,
+    ) -> std::io::Result<Self> {
+        if group == Group::Own {
+            command.process_group(0);
+        }
+        let child = command.kill_on_drop(true).spawn()?;
+        Ok(Self {
+            child,
+            group,
+            socket,
+            is_master: false,
+        })
+    }
+
+    /// Notes that the login has succeeded. Its socket may be removed while others use the master that it became.
+    pub fn logged_in(&mut self) {
+        self.is_master = self.has_socket();
+    }
+
+    fn has_socket(&self) -> bool {
+        self.socket.as_ref().is_some_and(|socket| socket.exists())
     }
 
     /// Ends it at once, unless it has ended by itself.
     pub fn kill(&mut self) {
-        // A master goes on for others, with the programs of this one.
-        if self.master.as_ref().is_some_and(|socket| socket.exists()) {
+        // A master goes on for others, with the programs of its ssh.
+        if self.group == Group::Terminal || self.is_master || self.has_socket() {
             let _ = self.child.start_kill();
             return;
         }
@@ -76,7 +106,7 @@ mod tests {
             command.args(["-c", "sleep 3 & echo; wait"]);
             let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
             let command = command.stderr(Stdio::null());
-            let mut process = Process::spawn(command, master).unwrap();
+            let mut process = Process::spawn(command, Group::Own, master).unwrap();
             let mut stdout = process.stdout.take().unwrap();
             assert_eq!(stdout.read_u8().await.unwrap(), b'\n');
             drop(process);

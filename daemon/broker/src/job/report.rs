@@ -23,8 +23,8 @@ const LAST_LINE: usize = 200;
 const LAST: u64 = 4096;
 /// Age at which the last line is read again. A call that waits alone asks once a second and always gets a new one.
 const FRESH: Duration = Duration::from_millis(900);
-/// Age of an end that no repeat of a call reaches: each is over, or seen as lost, within a minute.
-const STALE_MS: u64 = 60_000;
+/// Age of an end that no repeat of a call reaches. remit-fleet finds a dead connection within a minute and repeats for some more.
+const STALE_MS: u64 = 900_000;
 
 impl Job {
     /// Returns a report and the number of redacted secrets in it, with the position in the queue.
@@ -390,12 +390,12 @@ mod tests {
         const START: u64 = 1_795_163_148_042;
         for (state, waited_ms, runtime_ms, since_start, is_stale) in [
             (State::Exited, 0, 5000, 5000, false),
-            // A repeat of the shim, or the last round of a client.
-            (State::Exited, 0, 5000, 65_000, false),
-            (State::Exited, 0, 5000, 65_001, true),
-            (State::Exited, 900_000, 5000, 65_001, true),
-            (State::Denied, 900_000, 0, 960_000, false),
-            (State::Denied, 900_000, 0, 960_001, true),
+            // A repeat of the shim or of remit-fleet, or the last round of a client.
+            (State::Exited, 0, 5000, 905_000, false),
+            (State::Exited, 0, 5000, 905_001, true),
+            (State::Exited, 900_000, 5000, 905_001, true),
+            (State::Denied, 900_000, 0, 1_800_000, false),
+            (State::Denied, 900_000, 0, 1_800_001, true),
             (State::Interrupted, 0, 0, 900_000, false),
             // The clock was set back.
             (State::Exited, 0, 5000, 0, false),

@@ -205,9 +205,11 @@ fn socket(path: &Path, group: &str, unit: &str, facts: Option<&FileFacts>) -> Ch
 
 fn state() -> Vec<Check> {
     // Another check says what is wrong with the file.
-    let broker = broker_word(Path::new(REMIT_TOML));
+    let broker = broker_word(Path::new(REMIT_TOML)).ok();
     let of_root = OF_ROOT.map(|part| (part, "root"));
-    let of_broker = OF_BROKER.map(|part| (part, broker.as_str()));
+    let of_broker = broker
+        .iter()
+        .flat_map(|broker| OF_BROKER.map(|part| (part, broker.as_str())));
     let parts = of_root.into_iter().chain(of_broker);
     let parts = parts.filter_map(|(part, owner)| {
         let path = Path::new(STATE).join(part);

@@ -289,7 +289,7 @@ mod tests {
         for extent in [Extent::All, Extent::Newest(9)] {
             let mut command = std::process::Command::new("sh");
             command.args(["-c", &format!("while :; do echo '{entry}'; done")]);
-            let patience = Duration::from_millis(700);
+            let patience = Duration::from_secs(3);
             let journal = Journal::start(&mut command, patience).unwrap();
             let found = read_from(journal, 9, extent).unwrap();
             assert_eq!(found.older, Older::Unread(patience), "{extent:?}");

@@ -55,7 +55,7 @@ fn root_that_is_read_only_is_refused() {
     assert_eq!(
         refused,
         "cannot make a view of this machine: its root file system is mounted read-only, and copies need one that can be \
-         written; remount it"
+         written; remount it, then: remit policy reload"
     );
 }
 

@@ -76,7 +76,7 @@ impl Admins {
     }
 }
 
-/// Lists the oldest first. If they do not fit, those that this person can approve and the first of each requester are there.
+/// Lists the oldest first. If not all fit, those that this person can approve are taken first, of each requester in turn.
 pub fn pending_list(jobs: &Jobs, subject: &Subject) -> AdminReply {
     let mut free_bytes = caps::ADMIN_FRAME - FIXED;
     let mut turns: BTreeMap<u32, usize> = BTreeMap::new();

@@ -154,10 +154,10 @@ pub fn check_signed(request: &Request, found: &MeasuredFiles) -> Result<(), Refu
         (Some(Err(why)), _) => return Err(not_accepted(why)),
         (Some(Ok(verified)), _) => verified,
     };
-    proves(verified.touch, asked.unwrap_or(Signed::Key)).map_err(not_accepted)?;
+    proves(verified.touch, asked.unwrap_or(Signed::Key)).map_err(not_this_key)?;
     let is_of = |account: &str| verified.accounts.contains(account);
     if is_of(request.draft.requester.subject.user()) {
-        return Err(not_accepted("its key is one of the requester, too"));
+        return Err(not_this_key("its key is one of the requester, too"));
     }
     let mut earlier = request.approvals.iter();
     let is_shared = earlier.any(|one| {
@@ -165,7 +165,7 @@ pub fn check_signed(request: &Request, found: &MeasuredFiles) -> Result<(), Refu
         is_of(one.by.user()) || own.is_some_and(|own| !own.is_disjoint(&verified.accounts))
     });
     match is_shared {
-        true => Err(not_accepted(
+        true => Err(not_this_key(
             "its key is one of a person who has approved it already",
         )),
         false => Ok(()),
@@ -186,7 +186,11 @@ fn not_accepted(why: impl AsRef<str>) -> Refusal {
         "not approved: the signature is not accepted: {}",
         why.as_ref()
     );
-    Refusal::new(Code::DeniedRule, text)
+    Refusal::new(Code::DeniedRule, text).next("it still waits; sign again what remit show shows")
+}
+
+fn not_this_key(why: impl AsRef<str>) -> Refusal {
+    not_accepted(why)
         .next("it still waits; sign again what remit show shows, with another key: --key FILE")
 }
 

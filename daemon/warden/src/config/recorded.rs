@@ -104,10 +104,13 @@ impl RecordedInForce {
         };
         let settings = match before {
             None => Some(UNKNOWN.to_owned()),
-            Some(before) => self.changed_settings(before),
+            Some(before) => {
+                let changed = self.changed_settings(before);
+                changed.or_else(|| went_down.then(|| UNKNOWN.to_owned()))
+            }
         };
         let is_same = before.is_some_and(|before| before.policy == self.policy);
-        if is_same && settings.is_none() && !went_down {
+        if is_same && settings.is_none() {
             return None;
         }
         let and = settings.as_ref().map_or_else(String::new, |settings| {
@@ -210,7 +213,8 @@ mod tests {
             assert_eq!(is_same, settings.is_none());
             assert_eq!(now.record(Some(&now), false), None, "{message}");
             let again = now.record(Some(&now), true).unwrap();
-            assert!(again.message.ends_with(" is still in force"), "{again:?}");
+            let end = " is still in force; changed settings: not known";
+            assert!(again.message.ends_with(end), "{again:?}");
             let changes = value(&again, "CHANGES").unwrap();
             assert!(changes.starts_with("not known: "), "{changes}");
             assert_eq!(value(&again, "SETTINGS"), Some(digest.as_str()));

@@ -126,8 +126,11 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     };
     // Before the first record, which ends it.
     let went_down = warden.reports.audit.went_down();
+    let went_down = warden.settings.state.mark_crash(went_down);
+    let went_down = went_down.map_err(Fatal::call("cannot mark that the machine went down"))?;
     take_over(&mut job_cx!(warden), went_down)?;
     record_start(&mut warden, went_down)?;
+    warden.settings.state.unmark_crash();
     let policy = &warden.policies.live.policy;
     take_over_grants(&mut job_cx!(warden), &mut warden.approvals.grants, policy)?;
     watch(&warden)?;
@@ -154,9 +157,11 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     if let Err(why) = warden.reports.audit.write_patiently(record) {
         say_error!("the end of remitd cannot be recorded: {why}");
     }
-    // In this order: a head that says "stopped" says that the ledger is as new.
-    warden.ledger.sync();
-    warden.reports.audit.stop();
+    // A head that says "stopped" says that the ledger is as new.
+    match warden.ledger.sync() {
+        Ok(()) => warden.reports.audit.stop(),
+        Err(error) => say!("the ledger of jobs may not survive a power cut: {error}"),
+    }
     if let Err(error) = warden.approvals.grants.keep() {
         say!("cannot save the temporary grants: {error}");
     }

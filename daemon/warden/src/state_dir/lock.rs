@@ -130,6 +130,28 @@ impl State {
     fn lock_path(&self) -> PathBuf {
         self.dir.join("warden").join("locked")
     }
+
+    /// Marks that jobs from before a crash of the machine are being taken over: the first record ends what the head says of
+    /// the crash, and this start may end before all of them have theirs. Returns whether an earlier start has marked it.
+    pub fn mark_crash(&self, went_down: bool) -> io::Result<bool> {
+        let path = self.crash_path();
+        if went_down {
+            File::create(&path)?;
+        }
+        path.try_exists()
+    }
+
+    pub fn unmark_crash(&self) {
+        if let Err(error) = fs::remove_file(self.crash_path())
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            say!("cannot remove '{}': {error}", self.crash_path().display());
+        }
+    }
+
+    fn crash_path(&self) -> PathBuf {
+        self.dir.join("warden").join("went-down")
+    }
 }
 
 /// Locks a file until this process closes any descriptor of it (fcntl_locking(2)). A fork could hold flock(2) longer.

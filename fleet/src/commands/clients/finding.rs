@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::attempt::{ClientTimeouts, GreetedServer, StartAttempt, StartEnd};
 use super::environment::Environment;
-use crate::link::reason::{self, DENIED};
+use crate::link::reason;
 use crate::releases;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ fn broken(what: String, fix: impl Into<String>) -> CheckFinding {
 
 /// Returns true if a host refused a login, so that an agent could help.
 pub fn is_denied(attempt: &StartAttempt) -> bool {
-    attempt.said.contains(DENIED) || silent_hosts(attempt).any(|(_, why)| why.contains(DENIED))
+    reason::is_denied(&attempt.said) || silent_hosts(attempt).any(|(_, why)| reason::is_denied(why))
 }
 
 /// Hosts of `remit-fleet` that did not answer, and why.
@@ -197,7 +197,7 @@ fn ended(tried: &Tried<'_>, status: Option<i32>) -> CheckFinding {
         said => format!("{said}{status}"),
     };
     match reason::known(said) {
-        _ if said.contains(DENIED) => {
+        _ if reason::is_denied(said) => {
             let means = match said.contains("password") {
                 true => {
                     "the host wants a password: it accepts none of the keys that this client has"

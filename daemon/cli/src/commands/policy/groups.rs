@@ -31,13 +31,9 @@ pub fn group_words(file: &Path) -> Result<[String; 2], String> {
     Ok([accounts.socket_group, accounts.admin_group].map(|group| group.to_string()))
 }
 
-/// Returns the broker's account, by name or as `#uid`; the default if the file cannot be used.
-pub fn broker_word(file: &Path) -> String {
-    readable(file)
-        .unwrap_or_default()
-        .accounts
-        .broker
-        .to_string()
+/// Returns the broker's account, by name or as `#uid`.
+pub fn broker_word(file: &Path) -> Result<String, String> {
+    Ok(readable(file)?.accounts.broker.to_string())
 }
 
 /// Returns true if each change needs a person, whatever the rules say.

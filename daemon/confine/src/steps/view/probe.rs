@@ -7,6 +7,7 @@ use remit_sys::{Doing, Error, Result};
 
 use super::site::{NO_WRITE, SITE_OPTIONS, Site};
 use super::table::uncopied_root;
+use super::users::NO_ID;
 use super::{PROBE, SITE, is_unmappable, user_namespace};
 use crate::sys::{self, ForkCall, Propagation};
 
@@ -21,6 +22,9 @@ pub(crate) fn probe(call: ForkCall) -> Result<()> {
                 Some(libc::EINVAL) => {
                     refused("the kernel has no user namespaces; boot one with CONFIG_USER_NS")
                 }
+                Some(NO_ID) => refused(
+                    "the user namespace of this container lacks ids that copies need; run remit outside of containers, or map all ids",
+                ),
                 Some(libc::ENOSPC | libc::EPERM) => refused(
                     "the kernel makes no user namespace; set user.max_user_namespaces, see sysctl(8)",
                 ),

@@ -76,7 +76,7 @@ pub(super) fn uncopied_root(mountinfo: &[u8]) -> Option<String> {
     match shown(&root) {
         Shown::Copy => None,
         _ if COPIED.contains(&root.kind) => Some(
-            "its root file system is mounted read-only, and copies need one that can be written; remount it"
+            "its root file system is mounted read-only, and copies need one that can be written; remount it, then: remit policy reload"
                 .to_owned(),
         ),
         _ => Some(format!(

@@ -29,6 +29,9 @@ pub(crate) const fn first_id(own: u32) -> u32 {
     FIRST + own % RANGES * IDS
 }
 
+/// The error if the uid or gid is not in the user namespace of this process.
+pub(crate) const NO_ID: i32 = libc::EOVERFLOW;
+
 /// Makes the namespace for a job with this uid and gid. For a process that sees itself in its `/proc`: before it gets a pid
 /// namespace. Whatever the namespace's users have counts for the uid that made it, with these limits; for root it would
 /// count among root's.
@@ -44,7 +47,10 @@ pub(crate) fn user_namespace(
         sys::close_one(hold.as_raw_fd());
         let made = set_limits(limits, 0)
             .and_then(|()| sys::keep_capabilities())
-            .and_then(|()| sys::become_user(uid, gid, &[]))
+            // EINVAL: this user namespace does not have the id. That of unshare(2) has another meaning.
+            .and_then(|()| {
+                sys::become_user(uid, gid, &[]).map_err(|_| io::Error::from_raw_os_error(NO_ID))
+            })
             .and_then(|()| sys::own_namespaces(libc::CLONE_NEWUSER));
         if let Err(error) = made.and_then(|()| sys::write(report.as_fd(), &[1])) {
             return error.raw_os_error().unwrap_or(libc::EIO);

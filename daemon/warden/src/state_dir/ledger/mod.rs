@@ -256,10 +256,8 @@ impl Ledger {
         Ok((found, self.damage.take()))
     }
 
-    pub fn sync(&self) {
-        if let Err(error) = self.file.sync() {
-            say!("the ledger of jobs may not survive a power cut: {error}");
-        }
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync()
     }
 
     fn take_up(&mut self, slot: u64, found: &FoundJob) {
