@@ -206,10 +206,10 @@ fn undo_names_one_host_and_one_commit() {
 fn words_of_an_undo_are_no_options() {
     let stage = Stage::new(&["web1"]);
     stage.set_host("web1", "echo 'remit: no' >&2; exit 1\n");
-    let words = ["undo", "--message=--x", "--then=--y a=b", ID];
+    let words = ["undo", "--message=--x y", "--then=--y a=b", ID];
     let (status, _, err) = stage.run(&words);
     assert_eq!(status, Some(1), "{err}");
     let login = &stage.logins()[0];
-    let expect = "--reason=--x --then=--y a=b";
+    let expect = "--reason=--x y --then=--y a=b";
     assert!(login.replace('\'', "").ends_with(expect), "{login}");
 }
