@@ -194,7 +194,7 @@ fn a02_a_connection_brings_no_weaker_policy_in_force() {
     let record = daemon.records("policy").pop().expect("there is one");
     assert_eq!(record["REMIT_VERDICT"], "refused", "{record}");
     assert!(
-        record.to_string().contains("somebody more permissions"),
+        record.to_string().contains("may give more permissions"),
         "{record}"
     );
     assert!(runs(&daemon, BOT, &groups).is_err(), "it is not in force");

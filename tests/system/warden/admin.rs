@@ -218,7 +218,10 @@ fn only_root_and_the_group_are_heard() {
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
     let mut stream = connect(socket).unwrap();
     let _ = stream.write_all(&admin_frame(lock("mine", true)));
-    assert!(matches!(stream.read(&mut [0; 10]), Ok(0) | Err(_)));
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.contains("for root and its group"), "{answer}");
     assert_eq!(stage.status().locked, None);
     let refused = stage.records("refusal");
     let alice = ALICE.to_string();
