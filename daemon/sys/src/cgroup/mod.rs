@@ -329,9 +329,9 @@ mod tests {
     fn mounts_with_any_bytes_are_read() {
         let path = std::env::temp_dir().join(format!("remit-mountinfo-{}", std::process::id()));
         let table = b"90 27 0:50 / /home/\xf6 rw - fuse.a a rw\n41 31 0:38 / /sys/fs/cgroup rw - cgroup2 none rw\n";
-        std::fs::write(&path, table).unwrap();
+        fs::write(&path, table).unwrap();
         let mounts = read(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
+        fs::remove_file(&path).unwrap();
         let own = own_directory(&mounts, "0::/a.service\n").unwrap();
         assert_eq!(own.path, Path::new("/sys/fs/cgroup/a.service"));
     }
