@@ -105,7 +105,7 @@ async fn remit_once(
     let way = way.map_err(NotDone::NotAsked)?.without_master();
     let command = RemoteCommand::remit(words);
     let child = ssh
-        .start(host, &way, limits, &command, ssh::Group::Terminal)
+        .start(host, &way, limits, &command, ssh::ProcessGroup::Terminal)
         .await;
     let mut child = child.map_err(NotDone::NotAsked)?;
     drop(child.stdin.take());

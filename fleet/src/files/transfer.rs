@@ -23,7 +23,7 @@ use crate::exit::say;
 use crate::host_name::HostName;
 use crate::link::reason;
 use crate::remote;
-use crate::ssh::{Group, Process, RemoteCommand, Way};
+use crate::ssh::{Process, ProcessGroup, RemoteCommand, Way};
 
 const PIECE: usize = 64 << 10;
 /// Time until the first byte: the job that prints it may wait for a slot, or for a person.
@@ -163,7 +163,7 @@ impl Transfer {
         let (ssh, limits) = (road.engine.ssh(), &road.engine.fleet.limits);
         let way = ssh.way(&road.host, road.may_become_master).await?;
         let child = ssh
-            .start(&road.host, &way, limits, command, Group::Own)
+            .start(&road.host, &way, limits, command, ProcessGroup::Own)
             .await?;
         ssh.note_use(&way);
         let transfer = Self {
@@ -376,7 +376,7 @@ mod tests {
             let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
             let command = command.stderr(Stdio::piped());
             let mut transfer = Transfer {
-                child: Process::spawn(command, Group::Own, None).unwrap(),
+                child: Process::spawn(command, ProcessGroup::Own, None).unwrap(),
                 said: Said::default(),
                 ssh: "ssh".to_owned(),
                 heard: Arc::default(),

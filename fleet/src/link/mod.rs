@@ -209,7 +209,7 @@ impl Link {
         let started = Instant::now();
         let shim = ssh::RemoteCommand::shim();
         let child = ssh
-            .start(&self.host, &way, limits, &shim, ssh::Group::Own)
+            .start(&self.host, &way, limits, &shim, ssh::ProcessGroup::Own)
             .await?;
         let typed = ssh.typed();
         let first = match Session::open(child, &call.client, patience, &typed).await {
@@ -223,7 +223,7 @@ impl Link {
             // The key exchange has failed, so this starts nothing twice.
             let way = way.without_master();
             let child = ssh
-                .start(&self.host, &way, limits, &shim, ssh::Group::Own)
+                .start(&self.host, &way, limits, &shim, ssh::ProcessGroup::Own)
                 .await?;
             return Session::open(child, &call.client, patience, &typed).await;
         }
@@ -233,7 +233,7 @@ impl Link {
             return Err(first);
         }
         let child = ssh
-            .start(&self.host, &way, limits, &shim, ssh::Group::Own)
+            .start(&self.host, &way, limits, &shim, ssh::ProcessGroup::Own)
             .await?;
         Session::open(child, &call.client, patience, &typed).await
     }

@@ -24,7 +24,7 @@ use crate::host_name::HostName;
 
 pub use effective::Effective;
 pub use masters::Masters;
-pub use process::{Group, Process};
+pub use process::{Process, ProcessGroup};
 
 /// Time for `ssh -G`, which may run programs of the user (`Match exec`).
 const QUICK: Duration = Duration::from_secs(10);
@@ -149,7 +149,7 @@ impl Client {
         way: &Way,
         limits: &Limits,
         remote: &RemoteCommand,
-        group: Group,
+        group: ProcessGroup,
     ) -> Result<Process, String> {
         if let (Some(masters), Some(socket), true) =
             (&self.masters, &way.master, way.becomes_master)

@@ -9,7 +9,7 @@ use tokio::process::{Child, Command};
 
 /// The process group of an ssh and of the programs that it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Group {
+pub enum ProcessGroup {
     /// Their own, which ends with the ssh. A program in it that reads the terminal is stopped, and takes no keystrokes.
     Own,
     /// That of this program: a signal of the terminal ends them with it.
@@ -19,7 +19,7 @@ pub enum Group {
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    group: Group,
+    group: ProcessGroup,
     /// The socket of the master connection that it may become.
     socket: Option<PathBuf>,
     is_master: bool,
@@ -28,10 +28,10 @@ pub struct Process {
 impl Process {
     pub fn spawn(
         command: &mut Command,
-        group: Group,
+        group: ProcessGroup,
         socket: Option<PathBuf>,
     ) -> std::io::Result<Self> {
-        if group == Group::Own {
+        if group == ProcessGroup::Own {
             command.process_group(0);
         }
         let child = command.kill_on_drop(true).spawn()?;
@@ -55,7 +55,7 @@ impl Process {
     /// Ends it at once, unless it has ended by itself.
     pub fn kill(&mut self) {
         // A master goes on for others, with the programs of its ssh.
-        if self.group == Group::Terminal || self.is_master || self.has_socket() {
+        if self.group == ProcessGroup::Terminal || self.is_master || self.has_socket() {
             let _ = self.child.start_kill();
             return;
         }
@@ -106,7 +106,7 @@ mod tests {
             command.args(["-c", "sleep 3 & echo; wait"]);
             let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
             let command = command.stderr(Stdio::null());
-            let mut process = Process::spawn(command, Group::Own, master).unwrap();
+            let mut process = Process::spawn(command, ProcessGroup::Own, master).unwrap();
             let mut stdout = process.stdout.take().unwrap();
             assert_eq!(stdout.read_u8().await.unwrap(), b'\n');
             drop(process);
