@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use remit_plan::Upload;
 use serde_json::json;
-use tokio::task::JoinSet;
 
 use super::render::print;
 use super::run::chosen;
 use crate::args::{GetArgs, PutArgs};
-use crate::engine::{Engine, each_in};
+use crate::engine::{Engine, each};
 use crate::exit::{Exit, say};
 use crate::files::directory::{Directory, Made};
 use crate::files::local::{Existing, Part};
@@ -150,32 +149,28 @@ async fn on_each<T: Send + 'static>(
     engine: &Engine,
     hosts: &[HostName],
     works: impl Iterator<Item = impl Future<Output = Result<T, String>> + Send + 'static>,
-    ended: &str,
+    ended: &'static str,
     done: impl Fn(&HostName, Result<T, String>),
 ) -> ControlFlow<Exit, Exit> {
     let mut exit = Exit::Ok;
-    let mut open: Vec<Option<&HostName>> = hosts.iter().map(Some).collect();
-    let mut tasks = JoinSet::new();
-    let at_a_time = engine.manner().at_a_time;
-    let all = each_in(&mut tasks, works, at_a_time, |at, outcome| {
+    let end = async {
+        stopped().await;
+        ended
+    };
+    let broken = each(works, engine.manner().at_a_time, end, |at, outcome| {
+        // Of what is ended the parts are removed by then.
+        let outcome = outcome.unwrap_or_else(|_| Err(ended.to_owned()));
         if outcome.is_err() {
             exit = Exit::Failed;
         }
-        if let Some(host) = open.get_mut(at).and_then(Option::take) {
+        if let Some(host) = hosts.get(at) {
             done(host, outcome);
         }
     });
-    tokio::select! {
-        biased;
-        () = all => return ControlFlow::Continue(exit),
-        () = stopped() => {}
+    match broken.await {
+        None => ControlFlow::Continue(exit),
+        Some(_) => ControlFlow::Break(Exit::Failed),
     }
-    // Their parts are removed by then.
-    tasks.shutdown().await;
-    for host in open.into_iter().flatten() {
-        done(host, Err(ended.to_owned()));
-    }
-    ControlFlow::Break(Exit::Failed)
 }
 
 fn line(text: &impl ToString) {

@@ -1,45 +1,85 @@
 //! Work on many hosts, some at a time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// Does all works, at most `at_a_time` at once, and hands over the outcome of each as it comes, with its number. Dropping the
-/// future ends all of them soon.
+/// Why a work has no outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfinished {
+    NotBegun,
+    /// What ended the wait.
+    Begun(&'static str),
+}
+
+/// Does all works, at most `at_a_time` at once, until `end` says why nothing more is waited for, and hands over the outcome of
+/// each as it comes, with its number. Works without one by then are ended, and then handed over as well. Returns what `end` said.
+/// Dropping the future ends all of them soon.
 pub async fn each<W, O>(
     works: impl IntoIterator<Item = W>,
     at_a_time: usize,
-    done: impl FnMut(usize, O),
-) where
-    W: Future<Output = O> + Send + 'static,
-    O: Send + 'static,
-{
-    each_in(&mut JoinSet::new(), works, at_a_time, done).await;
-}
-
-/// As [`each`], for a caller that ends the tasks itself.
-pub async fn each_in<W, O>(
-    tasks: &mut JoinSet<(usize, O)>,
-    works: impl IntoIterator<Item = W>,
-    at_a_time: usize,
-    mut done: impl FnMut(usize, O),
-) where
+    end: impl Future<Output = &'static str>,
+    mut done: impl FnMut(usize, Result<O, Unfinished>),
+) -> Option<&'static str>
+where
     W: Future<Output = O> + Send + 'static,
     O: Send + 'static,
 {
     let slots = Arc::new(Semaphore::new(at_a_time));
+    let mut tasks = JoinSet::new();
+    // Whether each that has no outcome yet is begun.
+    let mut open = Vec::new();
     for (at, work) in works.into_iter().enumerate() {
-        let slots = Arc::clone(&slots);
+        let (slots, is_begun) = (Arc::clone(&slots), Arc::new(AtomicBool::new(false)));
+        open.push(Some(Arc::clone(&is_begun)));
         tasks.spawn(async move {
             // The semaphore is never closed.
             let _slot = slots.acquire_owned().await;
+            is_begun.store(true, Ordering::Relaxed);
             (at, work.await)
         });
     }
-    while let Some(joined) = tasks.join_next().await {
+    let mut end = std::pin::pin!(end);
+    let why = loop {
+        let joined = tokio::select! {
+            biased;
+            why = &mut end => break Some(why),
+            joined = tasks.join_next() => joined,
+        };
+        match joined {
+            Some(Ok((at, outcome))) => close(&mut open, at, outcome, &mut done),
+            Some(Err(_)) => {}
+            None => break None,
+        }
+    };
+    while let Some(joined) = tasks.try_join_next() {
         if let Ok((at, outcome)) = joined {
-            done(at, outcome);
+            close(&mut open, at, outcome, &mut done);
         }
     }
+    tasks.shutdown().await;
+    for (at, is_begun) in open.into_iter().enumerate() {
+        if let Some(is_begun) = is_begun {
+            let begun = why.filter(|_| is_begun.load(Ordering::Relaxed));
+            done(
+                at,
+                Err(begun.map_or(Unfinished::NotBegun, Unfinished::Begun)),
+            );
+        }
+    }
+    why
+}
+
+fn close<O>(
+    open: &mut [Option<Arc<AtomicBool>>],
+    at: usize,
+    outcome: O,
+    done: &mut impl FnMut(usize, Result<O, Unfinished>),
+) {
+    if let Some(slot) = open.get_mut(at) {
+        *slot = None;
+    }
+    done(at, Ok(outcome));
 }

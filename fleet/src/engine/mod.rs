@@ -9,7 +9,7 @@ pub mod report;
 pub mod timeline;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-pub use each::{each, each_in};
+pub use each::{Unfinished, each};
 
 use crate::config::{Fleet, Host};
 use crate::host_name::HostName;
@@ -167,45 +167,39 @@ impl Engine {
     ) -> Vec<(String, HostOutcome)> {
         let hosts: Vec<String> = calls.iter().map(|(host, _)| host.to_string()).collect();
         let slots = usize::try_from(self.fleet.limits.parallel).unwrap_or(1);
-        let asked: Vec<_> = hosts
-            .iter()
-            .map(|_| Arc::new(AtomicBool::new(false)))
-            .collect();
         let ssh = self.ssh.typed();
         let hints: Vec<String> = calls.iter().map(|(_, call)| call.hint(&ssh)).collect();
-        let calls = calls.into_iter().zip(&asked).map(|((host, call), asked)| {
-            let (engine, asked) = (Arc::clone(self), Arc::clone(asked));
+        let calls = calls.into_iter().map(|(host, call)| {
+            let engine = Arc::clone(self);
             async move {
-                asked.store(true, Ordering::Relaxed);
                 let answer = engine.call(&host, &call, None).await;
                 // Reasons of several hosts are compared, and ssh says the address of each.
                 answer.map_err(|Unreachable(why)| Unreachable(engine.with_own_name(&host, why)))
             }
         });
-        let mut outcomes: Vec<Option<HostOutcome>> = vec![None; hosts.len()];
+        let not_asked = || Err(Unreachable(NOT_ASKED.to_owned()));
+        let mut outcomes: Vec<(String, HostOutcome)> =
+            hosts.into_iter().map(|host| (host, not_asked())).collect();
         let mut count = 0;
-        let collected = each(calls, slots, |at, outcome| {
-            if let Some(slot) = outcomes.get_mut(at) {
-                *slot = Some(outcome);
-                count += 1;
-                if let Some(done) = &done {
-                    let _ = done.send(count);
+        each(calls, slots, end, |at, outcome| {
+            let hint = hints.get(at).map_or("", String::as_str);
+            let outcome = match outcome {
+                Ok(answer) => {
+                    count += 1;
+                    if let Some(done) = &done {
+                        let _ = done.send(count);
+                    }
+                    answer
                 }
+                Err(Unfinished::Begun(why)) => Err(Unreachable(format!("{why}{hint}"))),
+                Err(Unfinished::NotBegun) => not_asked(),
+            };
+            if let Some((_, slot)) = outcomes.get_mut(at) {
+                *slot = outcome;
             }
-        });
-        let why = tokio::select! {
-            biased;
-            why = end => why,
-            () = collected => NOT_ASKED,
-        };
-        let missing = |asked: &AtomicBool, hint: &str| match asked.load(Ordering::Relaxed) {
-            true => Unreachable(format!("{why}{hint}")),
-            false => Unreachable(NOT_ASKED.to_owned()),
-        };
-        let outcomes = outcomes.into_iter().zip(asked.iter().zip(&hints));
-        let outcomes = outcomes
-            .map(|(outcome, (asked, hint))| outcome.unwrap_or_else(|| Err(missing(asked, hint))));
-        hosts.into_iter().zip(outcomes).collect()
+        })
+        .await;
+        outcomes
     }
 
     /// Runs `remit` with the words of each host. Outcomes are in the order of the hosts.
@@ -238,42 +232,22 @@ impl Engine {
         end: impl Future<Output = &'static str>,
         mut done: impl FnMut(usize, Result<Vec<u8>, NotDone>),
     ) {
-        let asked: Vec<_> = hosts
-            .iter()
-            .map(|_| Arc::new(AtomicBool::new(false)))
-            .collect();
-        let mut open = vec![true; hosts.len()];
-        let works = hosts.into_iter().zip(&asked).map(|((host, words), asked)| {
-            let (engine, asked) = (Arc::clone(self), Arc::clone(asked));
+        let works = hosts.into_iter().map(|(host, words)| {
+            let engine = Arc::clone(self);
             async move {
-                asked.store(true, Ordering::Relaxed);
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
                 let limits = &engine.fleet.limits;
                 remote::remit(&engine.ssh, limits, &host, (&words, manner)).await
             }
         });
-        let all = each(works, manner.at_a_time, |at, outcome| {
-            if let Some(open) = open.get_mut(at) {
-                *open = false;
-            }
-            done(at, outcome);
-        });
-        let why = tokio::select! {
-            biased;
-            () = all => return,
-            why = end => why,
-        };
-        for (at, asked) in asked
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| open.get(*at) == Some(&true))
-        {
-            let outcome = match asked.load(Ordering::Relaxed) {
-                true => NotDone::Unknown(why.to_owned()),
-                false => NotDone::not_asked(),
+        each(works, manner.at_a_time, end, |at, outcome| {
+            let unfinished = |unfinished| match unfinished {
+                Unfinished::Begun(why) => NotDone::Unknown(why.to_owned()),
+                Unfinished::NotBegun => NotDone::not_asked(),
             };
-            done(at, Err(outcome));
-        }
+            done(at, outcome.map_err(unfinished).flatten());
+        })
+        .await;
     }
 
     /// Asks as many hosts at a time as calls do, and waits for an answer for a while beyond the login.

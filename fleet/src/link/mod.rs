@@ -208,11 +208,12 @@ impl Link {
         let patience = limits.connect();
         let started = Instant::now();
         let shim = ssh::RemoteCommand::shim();
-        let child = ssh
-            .start(&self.host, &way, limits, &shim, ssh::ProcessGroup::Own)
-            .await?;
         let typed = ssh.typed();
-        let first = match Session::open(child, &call.client, patience, &typed).await {
+        let open = async |way: &ssh::Way| {
+            let child = ssh.start(&self.host, way, limits, &shim, ssh::ProcessGroup::Own);
+            Session::open(child.await?, &call.client, patience, &typed).await
+        };
+        let first = match open(&way).await {
             Ok(session) => {
                 ssh.note_use(&way);
                 return Ok(session);
@@ -221,21 +222,14 @@ impl Link {
         };
         if way.hides_reasons() && reason::gives_no_reason(&first) {
             // The key exchange has failed, so this starts nothing twice.
-            let way = way.without_master();
-            let child = ssh
-                .start(&self.host, &way, limits, &shim, ssh::ProcessGroup::Own)
-                .await?;
-            return Session::open(child, &call.client, patience, &typed).await;
+            return open(&way.without_master()).await;
         }
         // A master connection that is dead hangs until its keep-alives fail.
         let was_silent = started.elapsed() >= patience;
         if !was_silent || !ssh.drop_master(&way).await {
             return Err(first);
         }
-        let child = ssh
-            .start(&self.host, &way, limits, &shim, ssh::ProcessGroup::Own)
-            .await?;
-        Session::open(child, &call.client, patience, &typed).await
+        open(&way).await
     }
 
     /// Another call that holds the lock tries this session or replaces it, which may take longer than this call has.

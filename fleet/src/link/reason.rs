@@ -62,7 +62,7 @@ fn last(mut lines: Vec<String>) -> Vec<String> {
 /// How ssh begins a line that follows when a connection that it did not make itself has ended.
 const CLOSING: [&str; 5] = [
     "stdio forwarding failed",
-    "kex_exchange_identification: ",
+    CLOSED,
     "Connection closed by ",
     "Connection reset by ",
     "banner exchange: ",

@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::{Map, Value, json};
-use tokio::time::timeout_at;
 
 use super::reply::Reply;
 use crate::config::Host;
-use crate::engine::{Engine, each, end_for_clients};
+use crate::engine::{Engine, each, end_for_clients, too_late};
 use crate::files::below::{self, Below};
 use crate::files::outgoing::Outgoing;
 use crate::files::shown;
@@ -135,20 +134,19 @@ async fn all<T: Send + 'static>(
     hosts: &[HostName],
     works: impl Iterator<Item = impl Future<Output = Result<T, String>> + Send + 'static>,
 ) -> (Vec<(HostName, T)>, Failed) {
-    let mut outcomes: Vec<Option<Result<T, String>>> = hosts.iter().map(|_| None).collect();
-    let work = each(works, engine.manner().at_a_time, |at, outcome| {
+    const LATE: &str = "it was not whole before the time for this call was over; a person has more time with 'remit-fleet get' and 'put'";
+    let late = || Err(LATE.to_owned());
+    let mut outcomes: Vec<Result<T, String>> = hosts.iter().map(|_| late()).collect();
+    let end = too_late(Some(end_for_clients()));
+    each(works, engine.manner().at_a_time, end, |at, outcome| {
         if let Some(slot) = outcomes.get_mut(at) {
-            *slot = Some(outcome);
+            *slot = outcome.unwrap_or_else(|_| late());
         }
-    });
-    let _ = timeout_at(end_for_clients(), work).await;
+    })
+    .await;
     let (mut done, mut failed) = (Vec::new(), Failed::new());
     for (host, outcome) in hosts.iter().zip(outcomes) {
-        let late = || {
-            let why = "it was not whole before the time for this call was over; a person has more time with 'remit-fleet get' and 'put'";
-            Err(why.to_owned())
-        };
-        match outcome.unwrap_or_else(late) {
+        match outcome {
             Ok(outcome) => done.push((host.clone(), outcome)),
             Err(why) => failed.entry(why).or_default().push(host.to_string()),
         }
