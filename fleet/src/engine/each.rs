@@ -9,9 +9,9 @@ use tokio::task::JoinSet;
 /// Why a work has no outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfinished {
-    NotBegun,
+    NotStarted,
     /// What ended the wait.
-    Begun(&'static str),
+    Started(&'static str),
 }
 
 /// Does all works, at most `at_a_time` at once, until `end` says why nothing more is waited for, and hands over the outcome of
@@ -29,15 +29,15 @@ where
 {
     let slots = Arc::new(Semaphore::new(at_a_time));
     let mut tasks = JoinSet::new();
-    // Whether each that has no outcome yet is begun.
+    // Whether each that has no outcome yet is started.
     let mut open = Vec::new();
     for (at, work) in works.into_iter().enumerate() {
-        let (slots, is_begun) = (Arc::clone(&slots), Arc::new(AtomicBool::new(false)));
-        open.push(Some(Arc::clone(&is_begun)));
+        let (slots, is_started) = (Arc::clone(&slots), Arc::new(AtomicBool::new(false)));
+        open.push(Some(Arc::clone(&is_started)));
         tasks.spawn(async move {
             // The semaphore is never closed.
             let _slot = slots.acquire_owned().await;
-            is_begun.store(true, Ordering::Relaxed);
+            is_started.store(true, Ordering::Relaxed);
             (at, work.await)
         });
     }
@@ -60,12 +60,12 @@ where
         }
     }
     tasks.shutdown().await;
-    for (at, is_begun) in open.into_iter().enumerate() {
-        if let Some(is_begun) = is_begun {
-            let begun = why.filter(|_| is_begun.load(Ordering::Relaxed));
+    for (at, is_started) in open.into_iter().enumerate() {
+        if let Some(is_started) = is_started {
+            let started = why.filter(|_| is_started.load(Ordering::Relaxed));
             done(
                 at,
-                Err(begun.map_or(Unfinished::NotBegun, Unfinished::Begun)),
+                Err(started.map_or(Unfinished::NotStarted, Unfinished::Started)),
             );
         }
     }

@@ -191,8 +191,8 @@ impl Engine {
                     }
                     answer
                 }
-                Err(Unfinished::Begun(why)) => Err(Unreachable(format!("{why}{hint}"))),
-                Err(Unfinished::NotBegun) => not_asked(),
+                Err(Unfinished::Started(why)) => Err(Unreachable(format!("{why}{hint}"))),
+                Err(Unfinished::NotStarted) => not_asked(),
             };
             if let Some((_, slot)) = outcomes.get_mut(at) {
                 *slot = outcome;
@@ -242,8 +242,8 @@ impl Engine {
         });
         each(works, manner.at_a_time, end, |at, outcome| {
             let unfinished = |unfinished| match unfinished {
-                Unfinished::Begun(why) => NotDone::Unknown(why.to_owned()),
-                Unfinished::NotBegun => NotDone::not_asked(),
+                Unfinished::Started(why) => NotDone::Unknown(why.to_owned()),
+                Unfinished::NotStarted => NotDone::not_asked(),
             };
             done(at, outcome.map_err(unfinished).flatten());
         })
